@@ -1,0 +1,1 @@
+"""The catalog: component and release files people write, as values."""

@@ -1,0 +1,1 @@
+"""Locking, planning and building: what to fetch and in which order."""

@@ -1,0 +1,1 @@
+"""Which images a component needs, and why."""

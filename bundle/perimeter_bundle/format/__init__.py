@@ -1,0 +1,1 @@
+"""A bundle on disk: file names, sums, signatures and their verification."""

@@ -1,0 +1,58 @@
+"""Every file name inside a bundle; nothing else in perimeter spells one.
+
+A bundle is a folder. It is also an OCI image layout, so any tool that reads one reads it.
+https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
+"""
+
+from __future__ import annotations
+
+from perimeter_bundle.model.digest import Digest
+
+BUNDLE_FORMAT = "perimeter-bundle/1"
+
+# the OCI image layout
+OCI_LAYOUT = "oci-layout"
+INDEX = "index.json"
+BLOBS = "blobs"
+
+# what is inside, for reviewers and for the installer
+BUNDLE_MANIFEST = "manifest/bundle.json"
+LOCK = "manifest/images.lock"
+RENDERED = "manifest/rendered"
+
+# what runs on the closed side
+CONTENT = "content"
+ROLES = "content/roles"
+PLAYBOOKS = "content/playbooks"
+CATALOG = "content/manifests"
+WHEELHOUSE = "content/wheelhouse"
+COLLECTIONS = "content/collections"
+INSTALL_REQUIREMENTS = "content/requirements/install.txt"
+
+# what makes it checkable
+SUMS = "SHA256SUMS"
+SIGNATURES = "signatures"
+VERIFY_SCRIPT = "verify.sh"
+VERIFY_README = "VERIFY.md"
+BOOTSTRAP_SCRIPT = "bootstrap.sh"
+
+# beside the bundle while it is being built; never inside a finished one
+BUILD_FOLDER = ".perimeter-build"
+
+# annotations on index.json entries
+REF_NAME_ANNOTATION = "org.opencontainers.image.ref.name"  # always the full reference
+
+
+def blob_path(digest: Digest) -> str:
+    """Where a blob lies, relative to the bundle."""
+    return f"{BLOBS}/{digest.algorithm.value}/{digest.hex}"
+
+
+def signature_path(key_id: str) -> str:
+    """The raw DER signature made by the key with this id."""
+    return f"{SIGNATURES}/{key_id}.sig"
+
+
+def sigstore_path(key_id: str) -> str:
+    """The same signature as a Sigstore v0.3 bundle."""
+    return f"{SIGNATURES}/{key_id}.sigstore.json"

@@ -1,0 +1,1 @@
+"""Values shared by both sides; standard library only."""

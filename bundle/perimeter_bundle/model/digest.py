@@ -1,0 +1,84 @@
+"""Content digests, as the OCI image specification writes them (``sha256:<hex>``).
+
+https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md#digests
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from perimeter_bundle.model.errors import InputError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+
+class Algorithm(Enum):
+    """Registered digest algorithms."""
+
+    SHA256 = "sha256"
+    SHA512 = "sha512"
+
+    @property
+    def hex_length(self) -> int:
+        """Number of hexadecimal digits in a digest of this algorithm."""
+        return 64 if self is Algorithm.SHA256 else 128
+
+
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """Algorithm and lower-case hexadecimal value; sorts by its text."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """The digest written in ``text``; raises InputError[bad-digest]."""
+        algorithm, colon, value = text.partition(":")
+        known = {member.value: member for member in Algorithm}
+        if (
+            not colon
+            or algorithm not in known
+            or len(value) != known[algorithm].hex_length
+            or not _HEX.fullmatch(value)
+        ):
+            raise InputError(
+                "bad-digest",
+                f"not a digest: {text[:100]!r}",
+                hint="a digest reads sha256: and 64 lower-case hexadecimal digits",
+            )
+        return cls(text)
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Digest:
+        """The SHA-256 digest of ``data``."""
+        return cls(f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+    @classmethod
+    def of_hasher(cls, hasher: _Hash) -> Digest:
+        """The digest a finished hashlib object holds."""
+        return cls.parse(f"{hasher.name}:{hasher.hexdigest()}")
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Which algorithm made it."""
+        return Algorithm(self.text.partition(":")[0])
+
+    @property
+    def hex(self) -> str:
+        """The hexadecimal value alone."""
+        return self.text.partition(":")[2]
+
+    def new_hasher(self) -> _Hash:
+        """A fresh hashlib object of the same algorithm."""
+        return hashlib.new(self.algorithm.value)
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,376 @@
+"""images.lock: every name of a release resolved to the bytes it stands for.
+
+Written by ``perimeter-bundle lock``, read by people and by ``build``. TOML, one array of tables
+per kind, sorted, without a clock: the same upstream gives the same bytes. An entry without a
+digest is *unresolved*: it may stand in a lock that was written without a network, and ``build``
+refuses it. The format is described in docs/formats/images-lock.md.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reference import INTERNAL_HOST, ImageReference
+from perimeter_bundle.model.toml_writer import TomlValue, toml_table
+
+LOCK_FORMAT = "perimeter-lock/1"
+MAX_LOCK_BYTES = 16 * 1024 * 1024
+HEADER = (
+    "# Pins of one release. Written by perimeter-bundle lock; review the difference, do not edit.\n"
+)
+
+
+class FileKind(Enum):
+    """What a downloaded file is used for."""
+
+    FILE = "file"  # a program or archive that is put on a node
+    MANIFEST = "manifest"  # Kubernetes objects that are applied
+
+
+@dataclass(frozen=True, slots=True)
+class LockedImage:
+    """An image pinned to what its tag resolved to (an index or a single manifest).
+
+    ``manifests`` maps each platform that is collected to the digest of its own manifest; when the
+    tag names a single manifest, that is ``digest`` itself. ``size_bytes`` is what the bundle grows
+    by if nothing else is in it: manifests, configurations and layers of the platforms collected.
+    """
+
+    reference: ImageReference
+    digest: Digest | None
+    media_type: str
+    manifests: Mapping[Platform, Digest]
+    size_bytes: int
+    components: tuple[str, ...]
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LockedChart:
+    """A Helm chart archive (.tgz) pinned by its SHA-256."""
+
+    name: str
+    version: str
+    component: str
+    source: str  # repository as the catalog names it: https://… or oci://…
+    url: str  # where the archive itself is
+    digest: Digest | None
+    size_bytes: int
+
+    @property
+    def reference(self) -> ImageReference:
+        """The name under which a bundle and a site's registry hold it."""
+        return ImageReference(INTERNAL_HOST, f"charts/{self.name}", oci_tag(self.version))
+
+
+@dataclass(frozen=True, slots=True)
+class LockedFile:
+    """A file pinned by its SHA-256."""
+
+    name: str
+    version: str
+    component: str
+    kind: FileKind
+    platform: Platform | None  # None: the same on every platform
+    url: str
+    digest: Digest | None
+    size_bytes: int
+
+    @property
+    def reference(self) -> ImageReference:
+        """The name under which a bundle and a site's registry hold it."""
+        suffix = f"-{self.platform.architecture}" if self.platform else ""
+        folder = "files" if self.kind is FileKind.FILE else "manifests"
+        return ImageReference(
+            INTERNAL_HOST, f"{folder}/{self.component}/{self.name}", oci_tag(self.version) + suffix
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Every pin of a release."""
+
+    release: str
+    number: int  # of the release; never goes back at a site
+    platforms: tuple[Platform, ...]
+    images: tuple[LockedImage, ...]
+    charts: tuple[LockedChart, ...]
+    files: tuple[LockedFile, ...]
+
+    def unresolved(self) -> tuple[str, ...]:
+        """Names of the entries that have no digest yet, sorted."""
+        names = [str(image.reference) for image in self.images if image.digest is None]
+        names += [str(chart.reference) for chart in self.charts if chart.digest is None]
+        names += [str(file.reference) for file in self.files if file.digest is None]
+        return tuple(sorted(names))
+
+    def to_bytes(self) -> bytes:
+        """The lock as TOML: sorted, no clock, the same value always the same bytes."""
+        top = toml_table(
+            "",
+            {
+                "format": LOCK_FORMAT,
+                "release": self.release,
+                "number": self.number,
+                "platforms": [str(platform) for platform in sorted(self.platforms)],
+            },
+        )
+        tables = [toml_table("[[image]]", _image_pairs(image)) for image in _by_name(self.images)]
+        tables += [toml_table("[[chart]]", _chart_pairs(chart)) for chart in _by_name(self.charts)]
+        tables += [toml_table("[[file]]", _file_pairs(file)) for file in _by_name(self.files)]
+        return "\n".join([HEADER + top, *tables]).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Lock:
+        """The lock in ``data``; raises InputError[bad-lock] with every problem found."""
+        if len(data) > MAX_LOCK_BYTES:
+            raise InputError("bad-lock", f"a lock of {len(data)} bytes is over {MAX_LOCK_BYTES}")
+        try:
+            document = tomllib.loads(data.decode("utf-8"))
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError("bad-lock", f"not a lock: {error}") from error
+        reader = _Reader()
+        if document.get("format") != LOCK_FORMAT:
+            raise InputError(
+                "bad-lock",
+                f"unknown lock format {document.get('format')!r}",
+                context={"expected": LOCK_FORMAT},
+                hint="write it again with perimeter-bundle lock",
+            )
+        known = {"format", "release", "number", "platforms", "image", "chart", "file"}
+        reader.problems += [f"unknown key {key!r}" for key in sorted(set(document) - known)]
+        lock = cls(
+            release=reader.text(document, "release", "lock"),
+            number=reader.count(document, "number", "lock"),
+            platforms=tuple(reader.each(document, "platforms", "lock", Platform.parse)),
+            images=tuple(reader.tables(document, "image", _read_image)),
+            charts=tuple(reader.tables(document, "chart", _read_chart)),
+            files=tuple(reader.tables(document, "file", _read_file)),
+        )
+        names = [str(entry.reference) for entry in (*lock.images, *lock.charts, *lock.files)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        reader.problems += [f"{name} stands there twice" for name in twice]
+        if reader.problems:
+            raise InputError(
+                "bad-lock",
+                "the lock cannot be used",
+                problems=reader.problems,
+                hint="write it again with perimeter-bundle lock",
+            )
+        return lock
+
+
+def oci_tag(version: str) -> str:
+    """``version`` as an OCI tag; ``+`` is not allowed there and becomes ``_``, as Helm does."""
+    return version.replace("+", "_")
+
+
+Entry = TypeVar("Entry", bound=LockedImage | LockedChart | LockedFile)
+
+
+def _by_name(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: str(entry.reference))
+
+
+def _image_pairs(image: LockedImage) -> dict[str, TomlValue]:
+    return {
+        "reference": str(image.reference),
+        "digest": str(image.digest or ""),
+        "media_type": image.media_type,
+        "manifests": [
+            f"{platform} {image.manifests[platform]}" for platform in sorted(image.manifests)
+        ],
+        "size_bytes": image.size_bytes,
+        "components": sorted(image.components),
+        "why": sorted(image.why),
+    }
+
+
+def _chart_pairs(chart: LockedChart) -> dict[str, TomlValue]:
+    return {
+        "name": chart.name,
+        "version": chart.version,
+        "component": chart.component,
+        "source": chart.source,
+        "url": chart.url,
+        "digest": str(chart.digest or ""),
+        "size_bytes": chart.size_bytes,
+    }
+
+
+def _file_pairs(file: LockedFile) -> dict[str, TomlValue]:
+    return {
+        "name": file.name,
+        "version": file.version,
+        "component": file.component,
+        "kind": file.kind.value,
+        "platform": str(file.platform or ""),
+        "url": file.url,
+        "digest": str(file.digest or ""),
+        "size_bytes": file.size_bytes,
+    }
+
+
+def _read_image(reader: _Reader, table: Mapping[str, object], where: str) -> LockedImage:
+    reader.only(table, where, tuple(_IMAGE_KEYS))
+    manifests: dict[Platform, Digest] = {}
+    for platform, digest in reader.each(table, "manifests", where, _platform_and_digest):
+        if platform in manifests:
+            reader.problems.append(f"{where}: platform {platform} stands there twice")
+        manifests[platform] = digest
+    return LockedImage(
+        reference=reader.value(table, "reference", where, ImageReference.parse, _NO_REFERENCE),
+        digest=reader.digest(table, where),
+        media_type=reader.text(table, "media_type", where, empty=True),
+        manifests=manifests,
+        size_bytes=reader.count(table, "size_bytes", where),
+        components=tuple(reader.each(table, "components", where, str)),
+        why=tuple(reader.each(table, "why", where, str)),
+    )
+
+
+def _read_chart(reader: _Reader, table: Mapping[str, object], where: str) -> LockedChart:
+    reader.only(table, where, tuple(_CHART_KEYS))
+    return LockedChart(
+        name=reader.value(table, "name", where, _name, "x"),
+        version=reader.value(table, "version", where, _version, "0"),
+        component=reader.value(table, "component", where, _name, "x"),
+        source=reader.text(table, "source", where),
+        url=reader.text(table, "url", where, empty=True),
+        digest=reader.digest(table, where),
+        size_bytes=reader.count(table, "size_bytes", where),
+    )
+
+
+def _read_file(reader: _Reader, table: Mapping[str, object], where: str) -> LockedFile:
+    reader.only(table, where, tuple(_FILE_KEYS))
+    has_platform = bool(table.get("platform"))
+    return LockedFile(
+        name=reader.value(table, "name", where, _name, "x"),
+        version=reader.value(table, "version", where, _version, "0"),
+        component=reader.value(table, "component", where, _name, "x"),
+        kind=reader.value(table, "kind", where, FileKind, FileKind.FILE),
+        platform=(
+            reader.value(table, "platform", where, Platform.parse, None) if has_platform else None
+        ),
+        url=reader.text(table, "url", where),
+        digest=reader.digest(table, where),
+        size_bytes=reader.count(table, "size_bytes", where),
+    )
+
+
+_IMAGE_KEYS = ("reference", "digest", "media_type", "manifests", "size_bytes", "components", "why")
+_CHART_KEYS = ("name", "version", "component", "source", "url", "digest", "size_bytes")
+_FILE_KEYS = ("name", "version", "component", "kind", "platform", "url", "digest", "size_bytes")
+_NO_REFERENCE = ImageReference("invalid.invalid", "x", "x")
+
+
+def _platform_and_digest(text: str) -> tuple[Platform, Digest]:
+    platform, _, digest = text.partition(" ")
+    return Platform.parse(platform), Digest.parse(digest)
+
+
+def _name(text: str) -> str:
+    """A name that is safe as a path component and as part of an OCI repository name."""
+    ImageReference.parse(f"{INTERNAL_HOST}/{text}:x")
+    if "/" in text:
+        raise InputError("bad-name", f"{text!r} is not one path component")
+    return text
+
+
+def _version(text: str) -> str:
+    ImageReference.parse(f"{INTERNAL_HOST}/x:{oci_tag(text)}")
+    return text
+
+
+Value = TypeVar("Value")
+
+
+class _Reader:
+    """Takes typed values out of a parsed TOML document and collects every problem."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def only(self, table: Mapping[str, object], where: str, keys: tuple[str, ...]) -> None:
+        self.problems += [f"{where}: unknown key {key!r}" for key in sorted(set(table) - set(keys))]
+
+    def text(
+        self, table: Mapping[str, object], key: str, where: str, *, empty: bool = False
+    ) -> str:
+        value = table.get(key)
+        if not isinstance(value, str) or not (value or empty):
+            self.problems.append(f"{where}: {key} must be a string")
+            return ""
+        return value
+
+    def count(self, table: Mapping[str, object], key: str, where: str) -> int:
+        value = table.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+            self.problems.append(f"{where}: {key} must be a number from 0 up")
+            return 0
+        return value
+
+    def value(
+        self,
+        table: Mapping[str, object],
+        key: str,
+        where: str,
+        parse: Callable[[str], Value],
+        instead: Value,
+    ) -> Value:
+        text = self.text(table, key, where)
+        if not text:
+            return instead
+        try:
+            return parse(text)
+        except (InputError, ValueError) as error:
+            self.problems.append(f"{where}: {key}: {getattr(error, 'message', error)}")
+            return instead
+
+    def digest(self, table: Mapping[str, object], where: str) -> Digest | None:
+        if table.get("digest") == "":
+            return None
+        return self.value(table, "digest", where, Digest.parse, None)
+
+    def each(
+        self,
+        table: Mapping[str, object],
+        key: str,
+        where: str,
+        parse: Callable[[str], Value],
+    ) -> list[Value]:
+        items = table.get(key)
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            self.problems.append(f"{where}: {key} must be a list of strings")
+            return []
+        values = []
+        for item in items:
+            try:
+                values.append(parse(item))
+            except (InputError, ValueError) as error:
+                self.problems.append(f"{where}: {key}: {getattr(error, 'message', error)}")
+        return values
+
+    def tables(
+        self,
+        document: Mapping[str, object],
+        key: str,
+        read: Callable[[_Reader, Mapping[str, object], str], Entry],
+    ) -> list[Entry]:
+        tables = document.get(key, [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self.problems.append(f"[[{key}]] must be an array of tables")
+            return []
+        entries = []
+        for number, table in enumerate(tables, 1):
+            name = table.get("reference") or table.get("name") or f"number {number}"
+            entries.append(read(self, table, f"[[{key}]] {name}"))
+        return entries

@@ -1,0 +1,1 @@
+"""How both programs speak to people: errors, progress, exit statuses."""

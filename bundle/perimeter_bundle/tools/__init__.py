@@ -1,0 +1,1 @@
+"""Programs the connected side runs."""

@@ -1,0 +1,1 @@
+"""State, bundle and site to steps."""

@@ -1,0 +1,1 @@
+"""Facts of hosts judged before anything changes."""

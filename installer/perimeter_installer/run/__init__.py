@@ -1,0 +1,1 @@
+"""Running Ansible: journal, secrets, audit log."""

@@ -1,0 +1,1 @@
+"""The site: site.yaml, inventory, facts of hosts."""

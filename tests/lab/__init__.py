@@ -1,0 +1,1 @@
+"""The lab: real servers without virtual machines, on networks that lead nowhere."""
