@@ -122,9 +122,9 @@ def _mmdebstrap(recipe: Recipe, tree: Path, debs: Path) -> list[str]:
     fetch += " ".join(recipe.builder_packages)
     keep = f'cp "$1"/var/cache/apt/archives/*.deb {debs}/'
     argv = ["nice", "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]
-    argv += [f"--include={','.join(recipe.packages)}", "--aptopt=Acquire::Languages \"none\""]
+    argv += [f"--include={','.join(recipe.packages)}", '--aptopt=Acquire::Languages "none"']
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
-    argv += ["--customize-hook=rm -f \"$1\"/var/cache/apt/archives/*.deb"]
+    argv += ['--customize-hook=rm -f "$1"/var/cache/apt/archives/*.deb']
     argv += [f'--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {fetch}']
     argv += [f"--customize-hook={keep}", recipe.suite, str(tree)]
     mirror = os.environ.get("PERIMETER_LAB_MIRROR")

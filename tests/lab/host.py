@@ -25,7 +25,6 @@ HOST_COMMANDS = {
     "losetup": "mount",
     "nsenter": "util-linux",
     "openssl": "openssl",
-    "depmod": "kmod",
     "tar": "tar",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
