@@ -1,1 +1,1 @@
-"""How both programs speak to people: errors, progress, exit statuses."""
+"""How both programs speak to people: results on stdout, progress and errors on stderr."""
