@@ -9,14 +9,15 @@ refuses it. The format is described in docs/formats/images-lock.md.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reader import Reader, repeated
 from perimeter_bundle.model.reference import INTERNAL_HOST, ImageReference
 from perimeter_bundle.model.toml_writer import TomlValue, toml_table
 
@@ -50,6 +51,10 @@ class LockedImage:
     size_bytes: int
     components: tuple[str, ...]
     why: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "components", tuple(sorted(self.components)))
+        object.__setattr__(self, "why", tuple(sorted(self.why)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,12 @@ class Lock:
     charts: tuple[LockedChart, ...]
     files: tuple[LockedFile, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "platforms", tuple(sorted(self.platforms)))
+        object.__setattr__(self, "images", tuple(_by_name(self.images)))
+        object.__setattr__(self, "charts", tuple(_by_name(self.charts)))
+        object.__setattr__(self, "files", tuple(_by_name(self.files)))
+
     def unresolved(self) -> tuple[str, ...]:
         """Names of the entries that have no digest yet, sorted."""
         names = [str(image.reference) for image in self.images if image.digest is None]
@@ -119,12 +130,12 @@ class Lock:
                 "format": LOCK_FORMAT,
                 "release": self.release,
                 "number": self.number,
-                "platforms": [str(platform) for platform in sorted(self.platforms)],
+                "platforms": [str(platform) for platform in self.platforms],
             },
         )
-        tables = [toml_table("[[image]]", _image_pairs(image)) for image in _by_name(self.images)]
-        tables += [toml_table("[[chart]]", _chart_pairs(chart)) for chart in _by_name(self.charts)]
-        tables += [toml_table("[[file]]", _file_pairs(file)) for file in _by_name(self.files)]
+        tables = [toml_table("[[image]]", _image_pairs(image)) for image in self.images]
+        tables += [toml_table("[[chart]]", _chart_pairs(chart)) for chart in self.charts]
+        tables += [toml_table("[[file]]", _file_pairs(file)) for file in self.files]
         return "\n".join([HEADER + top, *tables]).encode()
 
     @classmethod
@@ -136,7 +147,7 @@ class Lock:
             document = tomllib.loads(data.decode("utf-8"))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InputError("bad-lock", f"not a lock: {error}") from error
-        reader = _Reader()
+        reader = Reader()
         if document.get("format") != LOCK_FORMAT:
             raise InputError(
                 "bad-lock",
@@ -154,9 +165,7 @@ class Lock:
             charts=tuple(reader.tables(document, "chart", _read_chart)),
             files=tuple(reader.tables(document, "file", _read_file)),
         )
-        names = [str(entry.reference) for entry in (*lock.images, *lock.charts, *lock.files)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        reader.problems += [f"{name} stands there twice" for name in twice]
+        reader.problems += _contradictions(lock)
         if reader.problems:
             raise InputError(
                 "bad-lock",
@@ -167,12 +176,31 @@ class Lock:
         return lock
 
 
+def _contradictions(lock: Lock) -> list[str]:
+    entries: tuple[_Named, ...] = (*lock.images, *lock.charts, *lock.files)
+    names = repeated(str(entry.reference) for entry in entries)
+    problems = [f"{name} stands there twice" for name in names]
+    if not lock.platforms:
+        problems.append("lock: platforms names none")
+    for image in lock.images:
+        if image.digest and not image.manifests:
+            problems.append(f"[[image]] {image.reference}: it has a digest but no manifests")
+    return problems
+
+
 def oci_tag(version: str) -> str:
     """``version`` as an OCI tag; ``+`` is not allowed there and becomes ``_``, as Helm does."""
     return version.replace("+", "_")
 
 
-Entry = TypeVar("Entry", bound=LockedImage | LockedChart | LockedFile)
+class _Named(Protocol):
+    """What every kind of entry has."""
+
+    @property
+    def reference(self) -> ImageReference: ...
+
+
+Entry = TypeVar("Entry", bound=_Named)
 
 
 def _by_name(entries: Iterable[Entry]) -> list[Entry]:
@@ -188,8 +216,8 @@ def _image_pairs(image: LockedImage) -> dict[str, TomlValue]:
             f"{platform} {image.manifests[platform]}" for platform in sorted(image.manifests)
         ],
         "size_bytes": image.size_bytes,
-        "components": sorted(image.components),
-        "why": sorted(image.why),
+        "components": image.components,
+        "why": image.why,
     }
 
 
@@ -218,7 +246,7 @@ def _file_pairs(file: LockedFile) -> dict[str, TomlValue]:
     }
 
 
-def _read_image(reader: _Reader, table: Mapping[str, object], where: str) -> LockedImage:
+def _read_image(reader: Reader, table: Mapping[str, object], where: str) -> LockedImage:
     reader.only(table, where, tuple(_IMAGE_KEYS))
     manifests: dict[Platform, Digest] = {}
     for platform, digest in reader.each(table, "manifests", where, _platform_and_digest):
@@ -236,7 +264,7 @@ def _read_image(reader: _Reader, table: Mapping[str, object], where: str) -> Loc
     )
 
 
-def _read_chart(reader: _Reader, table: Mapping[str, object], where: str) -> LockedChart:
+def _read_chart(reader: Reader, table: Mapping[str, object], where: str) -> LockedChart:
     reader.only(table, where, tuple(_CHART_KEYS))
     return LockedChart(
         name=reader.value(table, "name", where, _name, "x"),
@@ -249,7 +277,7 @@ def _read_chart(reader: _Reader, table: Mapping[str, object], where: str) -> Loc
     )
 
 
-def _read_file(reader: _Reader, table: Mapping[str, object], where: str) -> LockedFile:
+def _read_file(reader: Reader, table: Mapping[str, object], where: str) -> LockedFile:
     reader.only(table, where, tuple(_FILE_KEYS))
     has_platform = bool(table.get("platform"))
     return LockedFile(
@@ -288,89 +316,3 @@ def _name(text: str) -> str:
 def _version(text: str) -> str:
     ImageReference.parse(f"{INTERNAL_HOST}/x:{oci_tag(text)}")
     return text
-
-
-Value = TypeVar("Value")
-
-
-class _Reader:
-    """Takes typed values out of a parsed TOML document and collects every problem."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def only(self, table: Mapping[str, object], where: str, keys: tuple[str, ...]) -> None:
-        self.problems += [f"{where}: unknown key {key!r}" for key in sorted(set(table) - set(keys))]
-
-    def text(
-        self, table: Mapping[str, object], key: str, where: str, *, empty: bool = False
-    ) -> str:
-        value = table.get(key)
-        if not isinstance(value, str) or not (value or empty):
-            self.problems.append(f"{where}: {key} must be a string")
-            return ""
-        return value
-
-    def count(self, table: Mapping[str, object], key: str, where: str) -> int:
-        value = table.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
-            self.problems.append(f"{where}: {key} must be a number from 0 up")
-            return 0
-        return value
-
-    def value(
-        self,
-        table: Mapping[str, object],
-        key: str,
-        where: str,
-        parse: Callable[[str], Value],
-        instead: Value,
-    ) -> Value:
-        text = self.text(table, key, where)
-        if not text:
-            return instead
-        try:
-            return parse(text)
-        except (InputError, ValueError) as error:
-            self.problems.append(f"{where}: {key}: {getattr(error, 'message', error)}")
-            return instead
-
-    def digest(self, table: Mapping[str, object], where: str) -> Digest | None:
-        if table.get("digest") == "":
-            return None
-        return self.value(table, "digest", where, Digest.parse, None)
-
-    def each(
-        self,
-        table: Mapping[str, object],
-        key: str,
-        where: str,
-        parse: Callable[[str], Value],
-    ) -> list[Value]:
-        items = table.get(key)
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            self.problems.append(f"{where}: {key} must be a list of strings")
-            return []
-        values = []
-        for item in items:
-            try:
-                values.append(parse(item))
-            except (InputError, ValueError) as error:
-                self.problems.append(f"{where}: {key}: {getattr(error, 'message', error)}")
-        return values
-
-    def tables(
-        self,
-        document: Mapping[str, object],
-        key: str,
-        read: Callable[[_Reader, Mapping[str, object], str], Entry],
-    ) -> list[Entry]:
-        tables = document.get(key, [])
-        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self.problems.append(f"[[{key}]] must be an array of tables")
-            return []
-        entries = []
-        for number, table in enumerate(tables, 1):
-            name = table.get("reference") or table.get("name") or f"number {number}"
-            entries.append(read(self, table, f"[[{key}]] {name}"))
-        return entries
