@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,8 @@ from .host import alive, check_host, command, install_host_packages, say
 from .network import CLOSED, Gateway, Network, port_of
 from .nodes import Node, carry
 from .state import LabError, StateFolder, read_json, write_json
+from .upstream_faults import Fault, write_faults
+from .upstream_process import start_upstream, stop_upstream
 
 GIB = 1 << 30
 
@@ -147,14 +150,19 @@ class Lab:
 
     def start_upstream(self, content: Path, extra_wheels: Path | None = None) -> list[str]:
         """Serve a content folder to the builder under its real names; gives back the names."""
-        from .upstream_process import start_upstream
-
         return start_upstream(self.state, self.network, self._builder(), content, extra_wheels)
 
     def stop_upstream(self) -> None:
-        from .upstream_process import stop_upstream
-
         stop_upstream(self.state)
+
+    def upstream_faults(self, *faults: Fault) -> None:
+        """Order faults in place of the former ones; without any, all is well again."""
+        write_faults(self.state.upstream_faults, *faults)
+
+    def upstream_requests(self) -> list[dict[str, Any]]:
+        """The access log of the upstream, oldest first."""
+        log = self.state.upstream_log
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     def _builder(self) -> Node | None:
         return self.node("builder") if "builder" in self.names else None

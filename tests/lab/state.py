@@ -69,7 +69,13 @@ class StateFolder:
 
     @property
     def upstream_log(self) -> Path:
+        """Access log of the upstream: one JSON object per line."""
         return self.path / "upstream.log"
+
+    @property
+    def upstream_faults(self) -> Path:
+        """File with the faults that the upstream shall show."""
+        return self.path / "upstream-faults.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,0 +1,146 @@
+"""Starts the upstream in its own network namespace, and shows it to the builder.
+
+``python -m tests.lab.upstream_process`` is the process itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from .cgroups import Group
+from .host import say
+from .network import Network, port_of
+from .nodes import Node
+from .pki import Authority, server_context
+from .state import REPOSITORY, LabError, Process, StateFolder, wait_until
+from .upstream import Upstream, serve_layout
+from .upstream_content import RegistryContent, WheelIndex
+from .upstream_faults import FaultTable
+
+NAME = "upstream"
+MEMORY_BYTES = 2 << 30
+BUILDER_CA = "/etc/ssl/upstream-ca.crt"
+HOSTS_MARK = "# upstream of the lab"
+
+
+def start_upstream(
+    state: StateFolder,
+    network: Network,
+    builder: Node | None,
+    content: Path,
+    extra_wheels: Path | None,
+) -> list[str]:
+    """Serve ``content`` (``registry/``, ``files/``) at the upstream's address; gives back names.
+
+    A running one is replaced. The builder gets the names in /etc/hosts and the authority's
+    certificate as a file that nothing trusts by itself.
+    """
+    stop_upstream(state)
+    names = sorted(_content_of(content, extra_wheels).hosts())
+    authority = Authority.in_folder(state.path)
+    certificate, key = state.path / "upstream.crt", state.path / "upstream.key"
+    authority.issue(names, certificate, key)
+    network.plug(port_of(NAME))
+    Group(state, NAME).create(MEMORY_BYTES)
+    ready = state.path / "upstream.ready"
+    ready.unlink(missing_ok=True)
+    _spawn(state, content, extra_wheels)
+    if not wait_until(ready.exists, 20.0, step_s=0.05):
+        tail = (state.path / "upstream.err").read_text()[-2000:]
+        raise LabError(f"the upstream did not start:\n{tail}")
+    if builder:
+        show_to_builder(builder, names, authority)
+    return names
+
+
+def stop_upstream(state: StateFolder) -> None:
+    if process := Process.read(state.record(NAME)):
+        process.end()
+    state.record(NAME).unlink(missing_ok=True)
+
+
+def show_to_builder(builder: Node, names: list[str], authority: Authority) -> None:
+    """Names into /etc/hosts (in place of former ones), and the certificate of the authority."""
+    former = builder.run(["cat", "/etc/hosts"]).stdout.splitlines()
+    lines = [line for line in former if not line.endswith(HOSTS_MARK)]
+    address = port_of(NAME).address
+    lines += [f"{address} {name} {HOSTS_MARK}" for name in names]
+    builder.run(["sh", "-c", "cat > /etc/hosts"], input="\n".join(lines) + "\n")
+    builder.push(authority.certificate, BUILDER_CA)
+
+
+def _content_of(content: Path, extra_wheels: Path | None) -> Upstream:
+    layout = content / "registry"
+    return Upstream(
+        registry=RegistryContent(layout) if (layout / "index.json").exists() else None,
+        files=content / "files",
+        wheels=WheelIndex([extra_wheels]) if extra_wheels else None,
+    )
+
+
+def _spawn(state: StateFolder, content: Path, extra_wheels: Path | None) -> None:
+    argv = ["nsenter", f"--net=/run/netns/{state.namespace(NAME)}", sys.executable]
+    argv += ["-m", "tests.lab.upstream_process", str(state.path), str(content.resolve())]
+    argv += ["--wheels", str(extra_wheels.resolve())] if extra_wheels else []
+    with (state.path / "upstream.err").open("wb") as errors:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            cwd=REPOSITORY,
+            start_new_session=True,
+        )
+    threading.Thread(target=child.wait, daemon=True).start()
+    if process := Process.of(child.pid):
+        process.write(state.record(NAME))
+
+
+class _ToHttps(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(308)
+        self.send_header("Location", f"https://{self.headers.get('Host', '')}{self.path}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: it only points elsewhere."""
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("state", type=Path)
+    parser.add_argument("content", type=Path)
+    parser.add_argument("--wheels", type=Path)
+    options = parser.parse_args(argv)
+    state = StateFolder(options.state)
+    Group(state, NAME).enter()
+    layout = options.content / "registry"
+    plain = ThreadingHTTPServer(("", 80), _ToHttps)
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
+    with serve_layout(
+        layout if (layout / "index.json").exists() else None,
+        files=options.content / "files",
+        wheels=[options.wheels] if options.wheels else [],
+        tls=server_context(state.path / "upstream.crt", state.path / "upstream.key"),
+        address=("", 443),
+        log=state.upstream_log,
+        faults=FaultTable(state.upstream_faults),
+    ):
+        (state.path / "upstream.ready").touch()
+        say("upstream serves")
+        threading.Event().wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
