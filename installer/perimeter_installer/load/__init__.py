@@ -1,1 +1,1 @@
-"""Bundle to registry replicas."""
+"""Bundle to registry replicas, which are also the site's file store."""

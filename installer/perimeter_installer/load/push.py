@@ -1,0 +1,320 @@
+"""Fills one replica: looks what is there, sends the rest, and looks again.
+
+1. Ask for every blob and manifest; what answers with the right size or digest is done.
+2. Send missing blobs, biggest first, several at once; a blob that is in one repository already is
+   linked into the others.
+3. Store manifests, those of platforms before the indexes that name them.
+4. Ask again: every name must resolve to the bundle's digest.
+Killed at any moment, the next run finds at 1 what was finished.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from perimeter_bundle.format.oci import parse_manifest
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import HostError, IntegrityError
+from perimeter_bundle.model.events import Event, EventKind, OnEvent
+from perimeter_installer.load import retry
+from perimeter_installer.load.content import BlobNeed, Content, ManifestNeed
+from perimeter_installer.load.registry import Cancelled, PushClient, SparseIndexRefused
+from perimeter_installer.load.report import ReplicaReport
+
+BlobPath = Callable[[Digest], Path]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a replica lacks: for each blob the names without it, and manifests in order."""
+
+    blobs: tuple[tuple[BlobNeed, tuple[str, ...]], ...]
+    manifests: tuple[ManifestNeed, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the blobs that are in none of their repositories."""
+        return sum(need.size_bytes for need, names in self.blobs if names == need.names)
+
+
+def survey(client: PushClient, content: Content) -> Missing:
+    """What the replica lacks of ``content``; raises HostError[damaged-blob] for a wrong size."""
+
+    def blob_lacks(need: BlobNeed) -> tuple[str, ...]:
+        lacking = []
+        for name in need.names:
+            found_bytes = client.head_blob(name, need.digest)
+            if found_bytes is None:
+                lacking.append(name)
+            elif found_bytes not in (need.size_bytes, -1):
+                raise _damaged(client, name, need, found_bytes)
+        return tuple(lacking)
+
+    def manifest_lacks(need: ManifestNeed) -> bool:
+        return client.head_manifest(need.name, need.reference) not in _accepted(need)
+
+    lacking = _at_once(client, retry.CHECKS_AT_ONCE, blob_lacks, content.blobs)
+    absent = _at_once(client, retry.CHECKS_AT_ONCE, manifest_lacks, content.manifests)
+    return Missing(
+        blobs=tuple(
+            (need, names) for need, names in zip(content.blobs, lacking, strict=True) if names
+        ),
+        manifests=tuple(
+            need for need, lacks in zip(content.manifests, absent, strict=True) if lacks
+        ),
+    )
+
+
+def check_replica(client: PushClient, content: Content) -> ReplicaReport:
+    """What a load would send; changes nothing."""
+    missing = survey(client, content)
+    lacking = {str(need) for need in missing.manifests}
+    short = {name for _, names in missing.blobs for name in names}
+    short |= {need.name for need in missing.manifests if not need.is_named}
+    return ReplicaReport(
+        name=client.endpoint.name,
+        url=client.endpoint.url,
+        names=len(content.names),
+        blobs_present=len(content.blobs) - len(missing.blobs),
+        missing=tuple(
+            str(need) for need in content.names if str(need) in lacking or need.name in short
+        ),
+        missing_bytes=missing.bytes,
+    )
+
+
+def fill_replica(
+    client: PushClient, content: Content, blob_path: BlobPath, on_event: OnEvent
+) -> ReplicaReport:
+    """Sends what the replica lacks and proves that every name resolves to the bundle's digest.
+
+    Raises what PushClient raises, and IntegrityError[name-mismatch] when the last look fails.
+    """
+    progress = _Progress(f"registry/{client.endpoint.name}", on_event)
+    client.ping()
+    missing = survey(client, content)
+    progress.start(content, missing)
+    counts = _Counts()
+
+    def send(work: tuple[BlobNeed, tuple[str, ...]]) -> None:
+        need, names = work
+        _send_blob(client, need, names, blob_path(need.digest), progress, counts)
+
+    _at_once(client, retry.UPLOADS_AT_ONCE, send, missing.blobs)
+    for depth in sorted({need.depth for need in missing.manifests}):
+        level = [need for need in missing.manifests if need.depth == depth]
+        _at_once(
+            client,
+            retry.UPLOADS_AT_ONCE,
+            lambda need: _store_manifest(client, need, blob_path, progress, counts),
+            level,
+        )
+    _prove(client, content)
+    progress.finish(counts)
+    return ReplicaReport(
+        name=client.endpoint.name,
+        url=client.endpoint.url,
+        names=len(content.names),
+        blobs_sent=counts.sent,
+        blobs_mounted=counts.mounted,
+        blobs_present=len(content.blobs) - len(missing.blobs),
+        bytes_sent=counts.bytes,
+        manifests_stored=counts.manifests,
+        without_index=tuple(sorted(counts.without_index)),
+    )
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What was done so far; guarded by ``lock``."""
+
+    sent: int = 0
+    mounted: int = 0
+    bytes: int = 0
+    manifests: int = 0
+    without_index: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class _Progress:
+    """Turns bytes of several threads into events with absolute numbers."""
+
+    def __init__(self, task: str, on_event: OnEvent) -> None:
+        self._task = task
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._done = 0
+        self._total = 0
+
+    def start(self, content: Content, missing: Missing) -> None:
+        self._total = missing.bytes
+        if not missing.blobs and not missing.manifests:
+            return
+        self._on_event(
+            Event(
+                EventKind.START,
+                self._task,
+                f"{len(missing.blobs)} of {len(content.blobs)} blobs to send",
+                total_bytes=self._total,
+            )
+        )
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            event = Event(
+                EventKind.PROGRESS, self._task, done_bytes=self._done, total_bytes=self._total
+            )
+            self._on_event(event)
+
+    def note(self, message: str) -> None:
+        with self._lock:
+            self._on_event(Event(EventKind.WARNING, self._task, message))
+
+    def finish(self, counts: _Counts) -> None:
+        if counts.sent or counts.mounted or counts.manifests:
+            message = (
+                f"{counts.sent} blobs sent, {counts.mounted} linked, "
+                f"{counts.manifests} manifests stored; every name resolves"
+            )
+            self._on_event(Event(EventKind.FINISH, self._task, message, done_bytes=self._done))
+        else:
+            self._on_event(Event(EventKind.SKIP, self._task, "everything is there already"))
+
+
+def _send_blob(
+    client: PushClient,
+    need: BlobNeed,
+    names: tuple[str, ...],
+    file: Path,
+    progress: _Progress,
+    counts: _Counts,
+) -> None:
+    """Brings one blob into each of ``names``: by a link where possible, else by sending it."""
+    source = next((name for name in need.names if name not in names), None)
+    for name in names:
+        if source is not None and client.mount_blob(name, need.digest, source):
+            with counts.lock:
+                counts.mounted += 1
+            continue
+        client.push_blob(name, need.digest, file, need.size_bytes, progress.add)
+        with counts.lock:
+            counts.sent += 1
+            counts.bytes += need.size_bytes
+        source = source or name
+
+
+def _store_manifest(
+    client: PushClient,
+    need: ManifestNeed,
+    blob_path: BlobPath,
+    progress: _Progress,
+    counts: _Counts,
+) -> None:
+    data = _manifest_bytes(blob_path, need.digest)
+    try:
+        client.push_manifest(need.name, need.reference, need.media_type, data)
+    except SparseIndexRefused as refusal:
+        if not need.sparse or need.instead is None:
+            raise IntegrityError(
+                "manifest-refused",
+                f"{client.endpoint.name} says that parts of {need} are missing",
+                context={"answer": refusal},
+                hint="load again; if it stays, the registry loses what it was sent",
+            ) from refusal
+        _store_platform_instead(client, need, need.instead, blob_path)
+        progress.note(
+            f"{client.endpoint.name} takes no index with missing platforms: "
+            f"{need} stands for one platform there"
+        )
+        with counts.lock:
+            counts.without_index.append(str(need))
+    with counts.lock:
+        counts.manifests += 1
+
+
+def _store_platform_instead(
+    client: PushClient, need: ManifestNeed, platform: Digest, blob_path: BlobPath
+) -> None:
+    data = _manifest_bytes(blob_path, platform)
+    client.push_manifest(need.name, need.reference, parse_manifest(data).media_type, data)
+
+
+def _manifest_bytes(blob_path: BlobPath, digest: Digest) -> bytes:
+    """A manifest's bytes, hashed again: they are small, and media fail."""
+    path = blob_path(digest)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(
+            "unreadable-blob",
+            f"cannot read {path}: {error.strerror}",
+            hint="is the bundle's medium still there? Verify the bundle again",
+        ) from error
+    hasher = digest.new_hasher()
+    hasher.update(data)
+    if hasher.hexdigest() != digest.hex:
+        raise IntegrityError(
+            "digest-mismatch",
+            f"{path} changed since the bundle was verified",
+            context={"expected": digest, "found": f"{hasher.name}:{hasher.hexdigest()}"},
+            hint="verify the bundle again; the medium may be damaged",
+        )
+    return data
+
+
+def _prove(client: PushClient, content: Content) -> None:
+    def resolves_to(need: ManifestNeed) -> Digest | None:
+        return client.head_manifest(need.name, need.reference)
+
+    found = _at_once(client, retry.CHECKS_AT_ONCE, resolves_to, content.names)
+    wrong = [
+        f"{need}: expected {need.digest}, found {digest or 'nothing'}"
+        for need, digest in zip(content.names, found, strict=True)
+        if digest not in _accepted(need)
+    ]
+    if wrong:
+        raise IntegrityError(
+            "name-mismatch",
+            f"names on {client.endpoint.name} do not resolve to the bundle's digests",
+            problems=wrong,
+            hint="does somebody else write to this registry?",
+        )
+
+
+def _accepted(need: ManifestNeed) -> tuple[Digest, ...]:
+    return (need.digest, need.instead) if need.instead else (need.digest,)
+
+
+def _damaged(client: PushClient, name: str, need: BlobNeed, found_bytes: int) -> HostError:
+    return HostError(
+        "damaged-blob",
+        f"{client.endpoint.name} holds a damaged {need.digest} of {name}",
+        context={"expected": f"{need.size_bytes} bytes", "found": f"{found_bytes} bytes"},
+        hint="remove this blob's folder below the registry's data folder and load again",
+    )
+
+
+def _at_once(
+    client: PushClient, workers: int, work: Callable[[Item], Result], items: Iterable[Item]
+) -> list[Result]:
+    """``work`` of every item, in order; the first failure stops the others and is raised."""
+    with ThreadPoolExecutor(workers, thread_name_prefix=f"load-{client.endpoint.name}") as pool:
+        futures: list[Future[Result]] = [pool.submit(work, item) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            errors = [error for future in futures if future.done() if (error := future.exception())]
+            if errors:
+                raise next((one for one in errors if not isinstance(one, Cancelled)), errors[0])
+        except BaseException:
+            client.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]

@@ -1,0 +1,425 @@
+"""The push side of the OCI distribution protocol, against one registry.
+
+What it does, and nothing more: HEAD, cross-repository mount, upload of a whole blob straight from
+its file, manifests by tag and by digest. Each call is safe to repeat.
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, cast
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import urllib3
+
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import (
+    HostError,
+    InputError,
+    IntegrityError,
+    NetworkError,
+    TrustError,
+)
+from perimeter_installer.load import retry
+
+log = logging.getLogger(__name__)
+
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+MAX_ANSWER_BYTES = 256 * 1024
+_NO_ROOM_SIGNS = ("no space left on device", '"Err":28', '"err":28', "disk quota exceeded")
+
+OnSent = Callable[[int], None]  # bytes sent since the last call; negative when a try is repeated
+
+
+class Cancelled(Exception):
+    """Raised out of an upload after ``PushClient.cancel``."""
+
+
+class SparseIndexRefused(Exception):
+    """The registry wants every platform of an index before it takes the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryEndpoint:
+    """Where one replica answers and how to log in; ``name`` is what messages call it.
+
+    ``prefix`` is empty or ends with a slash: the project of an external registry under which
+    every repository lies. ``ca_pem`` is empty for the system's authorities.
+    """
+
+    name: str
+    url: str  # https://host:port, no slash at the end, without the prefix
+    prefix: str = ""
+    ca_pem: str = field(default="", repr=False)
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(
+        cls, name: str, url: str, *, ca_pem: str = "", username: str = "", password: str = ""
+    ) -> RegistryEndpoint:
+        """The endpoint at ``url`` (https, perhaps with a path); raises InputError."""
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
+            raise InputError(
+                "bad-registry-url",
+                f"not a registry address: {url[:200]!r}",
+                hint="write https://host:port, or https://host/project",
+            )
+        path = parts.path.strip("/")
+        prefix = f"{path}/" if path else ""
+        return cls(name, f"https://{parts.netloc}", prefix, ca_pem, username, password)
+
+    def repository(self, name: str) -> str:
+        """The repository that holds ``name`` (``quay.io/minio/minio``) here."""
+        return self.prefix + name
+
+    def blob_url(self, name: str, digest: Digest) -> str:
+        """The address from which anyone on the site fetches a blob."""
+        return f"{self.url}/v2/{self.repository(name)}/blobs/{digest}"
+
+
+class PushClient:
+    """Sends blobs and manifests to one registry; safe to use from several threads."""
+
+    def __init__(
+        self,
+        endpoint: RegistryEndpoint,
+        *,
+        sleep: Callable[[float], object] | None = None,
+        connections: int = retry.CHECKS_AT_ONCE + retry.UPLOADS_AT_ONCE,
+    ) -> None:
+        self.endpoint = endpoint
+        self._cancelled = threading.Event()
+        self._sleep = sleep or self._cancelled.wait
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if endpoint.ca_pem:
+            context.load_verify_locations(cadata=endpoint.ca_pem)
+        self._pool = urllib3.PoolManager(
+            num_pools=2,
+            maxsize=connections,
+            block=True,
+            ssl_context=context,
+            retries=False,
+            blocksize=retry.BLOCK_BYTES,
+        )
+        self._headers = {"User-Agent": "perimeter-install"}
+        if endpoint.username:
+            self._headers |= urllib3.make_headers(
+                basic_auth=f"{endpoint.username}:{endpoint.password}"
+            )
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._pool.clear()
+
+    def cancel(self) -> None:
+        """Makes running and later calls end with Cancelled within a block."""
+        self._cancelled.set()
+
+    def ping(self) -> None:
+        """Returns when the registry answers and lets us in; raises a PerimeterError if not."""
+        self._send("GET", "/v2/", "ask", expect=(200,))
+
+    def head_blob(self, name: str, digest: Digest) -> int | None:
+        """Size in bytes of a blob the registry holds in ``name``; None when it does not."""
+        path = f"/v2/{self.endpoint.repository(name)}/blobs/{digest}"
+        answer = self._send("HEAD", path, f"look for {digest} of {name}", expect=(200, 404))
+        if answer.status == 404:
+            return None
+        length = answer.headers.get("Content-Length", "")
+        return int(length) if length.isdigit() else -1
+
+    def head_manifest(self, name: str, reference: str) -> Digest | None:
+        """The digest a tag or digest resolves to in ``name``; None when the registry lacks it."""
+        path = f"/v2/{self.endpoint.repository(name)}/manifests/{reference}"
+        answer = self._send(
+            "HEAD",
+            path,
+            f"look for {name} {reference}",
+            expect=(200, 404),
+            headers={"Accept": ", ".join(MANIFEST_TYPES)},
+        )
+        if answer.status == 404:
+            return None
+        text = answer.headers.get("Docker-Content-Digest", "")
+        return Digest.parse(text) if text else None
+
+    def mount_blob(self, name: str, digest: Digest, source: str) -> bool:
+        """Whether the registry linked a blob it holds in ``source`` into ``name``, moving nothing.
+
+        A registry that will not opens an upload instead; that one is closed again.
+        """
+        query = urlencode({"mount": str(digest), "from": self.endpoint.repository(source)})
+        path = f"/v2/{self.endpoint.repository(name)}/blobs/uploads/?{query}"
+        answer = self._send("POST", path, f"mount {digest} into {name}", expect=(201, 202))
+        if answer.status == 202 and "Location" in answer.headers:
+            location = self._location(answer, name)
+            self._send("DELETE", location, "close an upload", expect=(200, 204, 404, 405))
+        return answer.status == 201
+
+    def push_blob(
+        self, name: str, digest: Digest, file: Path, size_bytes: int, on_sent: OnSent
+    ) -> None:
+        """Sends the blob in ``file`` to ``name`` in one piece; the registry checks the digest.
+
+        Raises IntegrityError when the file's bytes are not ``digest``'s, HostError[registry-full]
+        when the registry has no room, NetworkError after the retries.
+        """
+        what = f"send {digest} of {name}"
+        try:
+            found_bytes = file.stat().st_size
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        if found_bytes != size_bytes:
+            raise IntegrityError(
+                "size-mismatch",
+                f"{file} changed since the bundle was verified",
+                context={"expected": f"{size_bytes} bytes", "found": f"{found_bytes} bytes"},
+                hint="verify the bundle again; the medium may be damaged",
+            )
+
+        def attempt() -> urllib3.BaseHTTPResponse:
+            path = f"/v2/{self.endpoint.repository(name)}/blobs/uploads/"
+            opened = self._once("POST", path, {"Content-Length": "0"})
+            if opened.status != 202:
+                return opened
+            location = self._location(opened, name)
+            separator = "&" if "?" in location else "?"
+            try:
+                with file.open("rb") as stream:
+                    body = _Body(stream, on_sent, self._cancelled)
+                    answer = self._once(
+                        "PUT",
+                        f"{location}{separator}{urlencode({'digest': str(digest)})}",
+                        {
+                            "Content-Length": str(size_bytes),
+                            "Content-Type": "application/octet-stream",
+                        },
+                        body=body,
+                        timeout_s=retry.UPLOAD_TIMEOUT_S,
+                    )
+            except BaseException:
+                body.take_back()
+                raise
+            if answer.status != 201:
+                body.take_back()
+            return answer
+
+        self._retrying(what, attempt, expect=(201,))
+
+    def push_manifest(self, name: str, reference: str, media_type: str, data: bytes) -> None:
+        """Stores a manifest or index under a tag or its own digest.
+
+        Raises SparseIndexRefused when the registry misses children of an index.
+        """
+        path = f"/v2/{self.endpoint.repository(name)}/manifests/{reference}"
+        answer = self._send(
+            "PUT",
+            path,
+            f"store {name} {reference}",
+            expect=(201, 400, 404),
+            headers={"Content-Type": media_type},
+            body=data,
+        )
+        if answer.status == 201:
+            return
+        text = _text(answer)
+        if "MANIFEST_BLOB_UNKNOWN" in text or "MANIFEST_UNKNOWN" in text:
+            raise SparseIndexRefused(text[:500])
+        raise self._refused(f"store {name} {reference}", answer.status, text)
+
+    # ------------------------------------------------------------------ the wire
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        expect: tuple[int, ...],
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        return self._retrying(
+            what, lambda: self._once(method, path, headers or {}, body=body), expect=expect
+        )
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | _Body | None = None,
+        timeout_s: float = retry.READ_TIMEOUT_S,
+    ) -> urllib3.BaseHTTPResponse:
+        if self._cancelled.is_set():
+            raise Cancelled
+        return self._pool.request(
+            method,
+            urljoin(self.endpoint.url, path),
+            headers={**self._headers, **headers},
+            body=cast("IO[bytes] | bytes | None", body),  # urllib3 only calls read()
+            timeout=urllib3.Timeout(connect=retry.CONNECT_TIMEOUT_S, read=timeout_s),
+            redirect=False,
+            preload_content=True,
+        )
+
+    def _retrying(
+        self,
+        what: str,
+        attempt: Callable[[], urllib3.BaseHTTPResponse],
+        *,
+        expect: tuple[int, ...],
+    ) -> urllib3.BaseHTTPResponse:
+        number = 1
+        while True:
+            try:
+                answer = attempt()
+            except (ssl.SSLCertVerificationError, urllib3.exceptions.SSLError) as error:
+                raise self._untrusted(error) from error
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                timed_out = isinstance(error, urllib3.exceptions.ReadTimeoutError | TimeoutError)
+                rule = retry.ON_TIMEOUT if timed_out else retry.ON_CONNECTION
+                if number >= rule.tries:
+                    raise self._unreachable(what, error, number) from error
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                if answer.status in expect:
+                    return answer
+                text = _text(answer)
+                if answer.status == 507 or any(sign in text for sign in _NO_ROOM_SIGNS):
+                    raise self._full(what)
+                status_rule = retry.BY_STATUS.get(answer.status)
+                if status_rule is None or number >= status_rule.tries:
+                    raise self._refused(what, answer.status, text, tries=number)
+                rule, reason = status_rule, f"status {answer.status}"
+            number += 1
+            wait_s = rule.wait_before(number)
+            log.info(
+                "%s: %s: %s; try %d in %.1f s", self.endpoint.name, what, reason, number, wait_s
+            )
+            self._sleep(wait_s)
+
+    def _location(self, answer: urllib3.BaseHTTPResponse, name: str) -> str:
+        """Where an upload goes on; the credentials never follow it to another host."""
+        location = urljoin(self.endpoint.url + "/", answer.headers.get("Location", ""))
+        ours, theirs = urlsplit(self.endpoint.url), urlsplit(location)
+        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
+            raise NetworkError(
+                "registry-redirect",
+                f"{self.endpoint.name} sends the upload of {name} to another address",
+                context={
+                    "expected": self.endpoint.url,
+                    "found": f"{theirs.scheme}://{theirs.netloc}",
+                },
+                hint="set the registry's external address, or give that address as registry.url",
+            )
+        return location
+
+    # ------------------------------------------------------------------ what went wrong
+
+    def _full(self, what: str) -> HostError:
+        return HostError(
+            "registry-full",
+            f"no room on {self.endpoint.name}: the registry could not {what}",
+            context={"registry": self.endpoint.url},
+            hint="make room on the registry's disc and load again; what is there already stays",
+        )
+
+    def _refused(self, what: str, status: int, text: str, *, tries: int = 1) -> Exception:
+        context = {
+            "registry": self.endpoint.url,
+            "status": status,
+            "answer": text[:500] or "(empty)",
+        }
+        if status in (401, 403):
+            return TrustError(
+                "registry-login",
+                f"{self.endpoint.name} does not let us {what}",
+                context=context,
+                hint="check the registry's user and password in the site's vault and its rights",
+            )
+        if "DIGEST_INVALID" in text or "SIZE_INVALID" in text:
+            return IntegrityError(
+                "digest-mismatch",
+                f"{self.endpoint.name} refused to {what}: the bytes sent are not the digest's",
+                context=context,
+                hint="verify the bundle again; the medium may be damaged",
+            )
+        return NetworkError(
+            "registry-refused",
+            f"{self.endpoint.name} answered {status} to: {what}",
+            context={**context, "tries": tries},
+            hint="look at the registry's log: journalctl -u perimeter-registry",
+        )
+
+    def _unreachable(self, what: str, error: Exception, tries: int) -> NetworkError:
+        return NetworkError(
+            "registry-unreachable",
+            f"{self.endpoint.name} did not answer: could not {what}",
+            context={"registry": self.endpoint.url, "tries": tries, "last error": error},
+            hint="is the registry running, and is its disc full? Then load again: it goes on",
+        )
+
+    def _untrusted(self, error: Exception) -> TrustError:
+        return TrustError(
+            "registry-certificate",
+            f"the certificate of {self.endpoint.name} is not the site's",
+            context={"registry": self.endpoint.url, "error": error},
+            hint="load installs certificates; of an external registry give registry.ca_file",
+        )
+
+
+class _Body:
+    """A file as a request body that counts what was read and stops when asked to."""
+
+    def __init__(self, stream: IO[bytes], on_sent: OnSent, cancelled: threading.Event) -> None:
+        self._stream = stream
+        self._on_sent = on_sent
+        self._cancelled = cancelled
+        self._sent = 0
+
+    def read(self, amount: int = -1) -> bytes:
+        if self._cancelled.is_set():
+            raise Cancelled
+        data = self._stream.read(amount)
+        self._sent += len(data)
+        self._on_sent(len(data))
+        return data
+
+    def take_back(self) -> None:
+        """Uncounts everything: the try failed."""
+        self._on_sent(-self._sent)
+        self._sent = 0
+
+
+def _text(answer: urllib3.BaseHTTPResponse) -> str:
+    """What the registry says, as compact text."""
+    data = answer.data[:MAX_ANSWER_BYTES]
+    try:
+        return json.dumps(json.loads(data), separators=(",", ":"))
+    except ValueError:
+        return data.decode("utf-8", "replace").strip()
+
+
+def _unreadable(file: Path, error: OSError) -> IntegrityError:
+    return IntegrityError(
+        "unreadable-blob",
+        f"cannot read {file}: {error.strerror}",
+        hint="is the bundle's medium still there? Verify the bundle again",
+    )

@@ -1,0 +1,49 @@
+"""Every number of the push side: how often, how long, how many at once, and why.
+
+A site's registry is a few metres of cable away: what fails for minutes is broken, not busy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Blobs sent at once to one replica: its disc and TLS are busy with two, four hide the round trips.
+UPLOADS_AT_ONCE = 4
+# HEAD requests and mounts are round trips only.
+CHECKS_AT_ONCE = 8
+# What one socket operation may take before the connection counts as dead.
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+# A registry on a slow disc answers the end of a large upload only when all bytes are on the disc.
+UPLOAD_TIMEOUT_S = 300.0
+# Bytes handed to TLS in one call.
+BLOCK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """How often something is tried again and how long to wait between tries."""
+
+    tries: int  # the first one included
+    wait_s: float  # before the second try; doubles each time
+    longest_wait_s: float
+    why: str
+
+    def wait_before(self, attempt: int) -> float:
+        """Seconds to wait before try number ``attempt`` (2, 3, …)."""
+        return min(self.wait_s * 2.0 ** (attempt - 2), self.longest_wait_s)
+
+
+BY_STATUS: dict[int, RetryRule] = {
+    408: RetryRule(3, 1.0, 4.0, "the registry gave up waiting for a request"),
+    429: RetryRule(6, 1.0, 20.0, "the registry asks for fewer requests at a time"),
+    500: RetryRule(3, 0.5, 4.0, "the registry had an accident; often passes"),
+    502: RetryRule(5, 1.0, 10.0, "a proxy before the registry does not reach it"),
+    503: RetryRule(5, 1.0, 10.0, "the registry is starting or busy"),
+    504: RetryRule(5, 1.0, 10.0, "a proxy before the registry waited too long"),
+}
+ON_CONNECTION = RetryRule(
+    5, 0.5, 8.0, "the connection broke or was refused; a restart takes seconds"
+)
+# A connection cut off while a blob is sent restarts that blob: three times is enough to know.
+ON_TIMEOUT = RetryRule(3, 1.0, 4.0, "nothing came for the whole timeout")
