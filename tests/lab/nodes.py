@@ -182,8 +182,9 @@ class Node:
             start_new_session=True,
         )
         stdout, stderr, in_time = _communicate(process, input, timeout_s, on_line)
-        result = Result(words, process.returncode, stdout, stderr)
-        if not in_time:
+        ended = process.returncode  # None in a paused node, where not even SIGKILL is heard yet
+        result = Result(words, -signal.SIGKILL if ended is None else ended, stdout, stderr)
+            if not in_time:
             raise CommandFailed(self.name, words, result, f"not done after {timeout_s:.0f} s")
         if check and result.returncode != 0:
             raise CommandFailed(self.name, words, result, f"exit status {result.returncode}")
@@ -325,7 +326,7 @@ def _communicate(
         in_time = False
         _end_session(process)
     for thread in threads:  # a daemon started by the command may hold the pipes open
-        thread.join(2.0)
+        thread.join(1.0)
     return "".join(kept["out"]), "".join(kept["err"]), in_time
 
 
@@ -335,7 +336,7 @@ def _end_session(process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         try:
-            process.wait(3.0)
+            process.wait(1.0)
             time.sleep(0.2)
         except subprocess.TimeoutExpired:
             continue

@@ -124,7 +124,8 @@ def static_file(files: Path, host: str, path: str) -> Path | None:
     """The file a host serves at a path; None where there is none or the path leaves the folder."""
     root = (files / host).resolve()
     wanted = (root / path.lstrip("/")).resolve()
-    if not root.is_dir() or not wanted.is_relative_to(root):
+    inside = root.parent == files.resolve() and wanted.is_relative_to(root)
+    if not inside or not root.is_dir():
         return None
     if wanted.is_dir():
         wanted /= "index.html"
