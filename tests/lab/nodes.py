@@ -184,7 +184,7 @@ class Node:
         stdout, stderr, in_time = _communicate(process, input, timeout_s, on_line)
         ended = process.returncode  # None in a paused node, where not even SIGKILL is heard yet
         result = Result(words, -signal.SIGKILL if ended is None else ended, stdout, stderr)
-            if not in_time:
+        if not in_time:
             raise CommandFailed(self.name, words, result, f"not done after {timeout_s:.0f} s")
         if check and result.returncode != 0:
             raise CommandFailed(self.name, words, result, f"exit status {result.returncode}")
