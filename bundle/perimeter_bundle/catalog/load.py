@@ -1,0 +1,245 @@
+"""manifests/ → values. Every problem of every file is collected before anything is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from perimeter_bundle.catalog.schema import (
+    ChartModel,
+    ComponentModel,
+    FileModel,
+    ReleaseModel,
+    read_model,
+)
+from perimeter_bundle.catalog.strict_yaml import YamlDocument, parse_yaml
+from perimeter_bundle.catalog.values import (
+    Catalog,
+    ChartSpec,
+    Component,
+    FileSpec,
+    ImageSpec,
+    ManifestSpec,
+    Release,
+)
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reference import ImageReference
+
+COMPONENT_FILE = "component.yaml"
+
+
+def load_catalog(root: Path) -> Catalog:
+    """Every component under ``root``; raises InputError[bad-catalog] with every problem found."""
+    problems: list[str] = []
+    paths = sorted(root.glob(f"*/{COMPONENT_FILE}"))
+    if not paths:
+        raise InputError(
+            "no-catalog",
+            f"no component in {root}",
+            hint="a catalog holds <component>/component.yaml and releases/<name>.yaml",
+        )
+    components = {}
+    for path in paths:
+        component = _load_component(path, root, problems)
+        if component is not None:
+            components[component.name] = component
+    if problems:
+        raise _refusal(problems)
+    return Catalog(root=root, components=components)
+
+
+def load_release(catalog: Catalog, name: str) -> Release:
+    """The release of this name; raises InputError[unknown-release] or [bad-catalog]."""
+    names = catalog.release_names()
+    if name not in names:
+        raise InputError(
+            "unknown-release",
+            f"the catalog has no release {name!r}",
+            context={"releases": ", ".join(names) or "none", "catalog": catalog.root},
+        )
+    path = catalog.releases_folder / f"{name}.yaml"
+    problems: list[str] = []
+    document = _read(path, catalog.root, problems)
+    model = read_model(ReleaseModel, document, problems) if document else None
+    if document is None or model is None:
+        raise _refusal(problems)
+    if model.name != name:
+        problems.append(document.problem(("name",), f"must be {name!r}, as the file is called"))
+    components = []
+    for index, wanted in enumerate(model.components):
+        component = catalog.components.get(wanted)
+        if component is None:
+            problems.append(
+                document.problem(("components", index), f"the catalog has no component {wanted}")
+            )
+        else:
+            components.append(component)
+    release = Release(
+        name=model.name,
+        number=model.number,
+        platforms=tuple(Platform.parse(text) for text in model.platforms),
+        minimum_installer=model.minimum_installer,
+        jump_host_pythons=tuple(model.jump_host.pythons),
+        components=tuple(components),
+    )
+    problems += [
+        document.problem(("components",), text) for text in _release_problems(release, model)
+    ]
+    if problems:
+        raise _refusal(problems)
+    return release
+
+
+def _release_problems(release: Release, model: ReleaseModel) -> Iterable[str]:
+    """What components say about each other."""
+    for name in _twice(model.components):
+        yield f"{name} stands there twice"
+    for text in _twice(model.platforms):
+        yield f"platform {text} stands there twice"
+    before: set[str] = set()
+    for component in release.components:
+        for needed in component.needs:
+            if needed not in before:
+                where = "after" if needed in model.components else "not at all beside"
+                yield f"{component.name} needs {needed}, which stands {where} it"
+        before.add(component.name)
+    for name in _twice(chart.name for c in release.components for chart in c.charts):
+        yield f"two components bring a chart called {name}"
+    for component in release.components:
+        for file in component.files:
+            missing = [p for p in release.platforms if file.platforms and p not in file.platforms]
+            for platform in missing:
+                yield f"{component.name} has no file {file.name} for {platform}"
+
+
+def _load_component(path: Path, root: Path, problems: list[str]) -> Component | None:
+    document = _read(path, root, problems)
+    model = read_model(ComponentModel, document, problems) if document else None
+    if document is None or model is None:
+        return None
+    before = len(problems)
+    problems += _component_problems(model, document, path)
+    charts = tuple(
+        _chart(chart, model, path.parent, root, document, ("charts", index, "values"), problems)
+        for index, chart in enumerate(model.charts)
+    )
+    if len(problems) > before:
+        return None
+    return Component(
+        name=model.name,
+        title=model.title,
+        version=model.version,
+        licence=model.licence,
+        source=model.source,
+        phase=model.phase,
+        needs=tuple(model.needs),
+        images=tuple(
+            ImageSpec(ImageReference.parse(i.reference), i.why, i.licence or model.licence)
+            for i in model.images
+        ),
+        kubeadm_file=model.images_from.kubeadm if model.images_from else "",
+        charts=charts,
+        files=tuple(_file(file, model) for file in model.files),
+        manifests=tuple(
+            ManifestSpec(m.name, m.version or model.version, m.url, m.licence or model.licence)
+            for m in model.manifests
+        ),
+        folder=path.parent,
+    )
+
+
+def _component_problems(model: ComponentModel, document: YamlDocument, path: Path) -> Iterable[str]:
+    if model.name != path.parent.name:
+        yield document.problem(("name",), f"must be {path.parent.name}, as its folder is called")
+    if model.name in model.needs:
+        yield document.problem(("needs",), "a component cannot need itself")
+    if not (model.images or model.images_from or model.charts or model.files or model.manifests):
+        yield document.problem((), "brings nothing: no images, charts, files or manifests")
+    lists: Mapping[str, list[str]] = {
+        "images": [image.reference for image in model.images],
+        "charts": [chart.name for chart in model.charts],
+        "files": [file.name for file in model.files],
+        "manifests": [manifest.name for manifest in model.manifests],
+        "needs": model.needs,
+    }
+    for key, names in lists.items():
+        for name in _twice(names):
+            yield document.problem((key,), f"{name} stands there twice")
+    if model.images_from and model.images_from.kubeadm not in lists["files"]:
+        where = ("images_from", "kubeadm")
+        yield document.problem(where, f"there is no file {model.images_from.kubeadm}")
+    for index, file in enumerate(model.files):
+        if "{arch}" in file.url and not file.platforms:
+            yield document.problem(
+                ("files", index, "url"), "has {arch}, so platforms must be given"
+            )
+    for index, manifest in enumerate(model.manifests):
+        if "{arch}" in manifest.url or "{os}" in manifest.url:
+            yield document.problem(("manifests", index, "url"), "a manifest has no {arch} or {os}")
+
+
+def _chart(
+    chart: ChartModel,
+    component: ComponentModel,
+    folder: Path,
+    root: Path,
+    document: YamlDocument,
+    where: tuple[str | int, ...],
+    problems: list[str],
+) -> ChartSpec:
+    values: Mapping[str, object] = {}
+    values_path = folder / chart.values if chart.values else None
+    if values_path is not None and not values_path.is_file():
+        problems.append(document.problem(where, f"there is no file {chart.values} beside it"))
+    elif values_path is not None:
+        values_document = _read(values_path, root, problems)
+        if values_document is not None and isinstance(values_document.value, dict):
+            values = values_document.value
+        elif values_document is not None and values_document.value is not None:
+            problems.append(values_document.problem((), "values must be a mapping"))
+    return ChartSpec(
+        name=chart.name,
+        version=chart.version,
+        repository=chart.repository,
+        licence=chart.licence or component.licence,
+        namespace=chart.namespace,
+        release_name=chart.release_name or chart.name,
+        values_path=values_path,
+        values=values,
+    )
+
+
+def _file(file: FileModel, component: ComponentModel) -> FileSpec:
+    return FileSpec(
+        name=file.name,
+        version=file.version or component.version,
+        url=file.url,
+        platforms=tuple(Platform.parse(text) for text in file.platforms),
+        licence=file.licence or component.licence,
+        checksum_url=file.checksum_url or "",
+    )
+
+
+def _read(path: Path, root: Path, problems: list[str]) -> YamlDocument | None:
+    try:
+        return parse_yaml(path.read_bytes(), f"{root.name}/{path.relative_to(root).as_posix()}")
+    except InputError as error:
+        problems += error.problems
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+    return None
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def _refusal(problems: list[str]) -> InputError:
+    return InputError(
+        "bad-catalog",
+        f"the catalog cannot be used: {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+        problems=problems,
+        hint="docs/catalog.md describes every key",
+    )

@@ -1,0 +1,223 @@
+"""The shape of component.yaml and of release files, as pydantic models.
+
+They check what one file can say about itself; what files say about each other is checked in
+load.py. Field documentation for writers is docs/catalog.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from perimeter_bundle.catalog.strict_yaml import YamlDocument
+from perimeter_bundle.catalog.values import Phase
+from perimeter_bundle.model.errors import PerimeterError
+from perimeter_bundle.model.lock import oci_tag
+from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reference import ImageReference
+
+_PLACEHOLDER = re.compile(r"\{[^}]*\}?")
+_KNOWN_PLACEHOLDERS = ("{version}", "{arch}", "{os}")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+def _checked_url(text: str, schemes: tuple[str, ...]) -> str:
+    parts = urlsplit(text)
+    allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"must be a full address beginning with {allowed}")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("holds characters that do not belong in an address")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password; use --docker-config")
+    unknown = [p for p in _PLACEHOLDER.findall(text) if p not in _KNOWN_PLACEHOLDERS]
+    if unknown:
+        raise ValueError(f"unknown placeholder {unknown[0]}; there are {{version}} {{arch}} {{os}}")
+    return text
+
+
+def _https_url(text: str) -> str:
+    return _checked_url(text, ("https",))
+
+
+def _chart_repository(text: str) -> str:
+    return _checked_url(text, ("https", "oci")).rstrip("/")
+
+
+def _reference(text: str) -> str:
+    reference = _no_perimeter_error(ImageReference.parse, text)
+    if str(reference) != text:
+        raise ValueError(f"write the complete reference: {reference}")
+    return text
+
+
+def _platform(text: str) -> str:
+    return str(_no_perimeter_error(Platform.parse, text))
+
+
+def _version(text: str) -> str:
+    if not _TAG.fullmatch(oci_tag(text)):
+        raise ValueError("must be letters, digits and . _ - +, at most 128")
+    return text
+
+
+def _relative_file(text: str) -> str:
+    if "/" in text or "\\" in text or text.startswith(".") or not text.isprintable():
+        raise ValueError("must be the name of a file beside component.yaml")
+    return text
+
+
+Parsed = TypeVar("Parsed")
+
+
+def _no_perimeter_error(parse: Callable[[str], Parsed], text: str) -> Parsed:
+    """pydantic collects ValueErrors only."""
+    try:
+        return parse(text)
+    except PerimeterError as error:
+        raise ValueError(error.message) from error
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=63)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f]+$")]
+Version = Annotated[str, AfterValidator(_version)]
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
+ChartRepository = Annotated[str, AfterValidator(_chart_repository)]
+Reference = Annotated[str, AfterValidator(_reference)]
+PlatformText = Annotated[str, AfterValidator(_platform)]
+FileBeside = Annotated[str, AfterValidator(_relative_file)]
+PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.(1[1-9]|[2-9][0-9])$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ImageModel(_Model):
+    """One entry of ``images``."""
+
+    reference: Reference
+    why: Text
+    licence: Text | None = None
+
+
+class ImagesFromModel(_Model):
+    """``images_from``: programs of the component that say themselves which images they need."""
+
+    kubeadm: Name
+
+
+class ChartModel(_Model):
+    """One entry of ``charts``."""
+
+    name: Name
+    version: Version
+    repository: ChartRepository
+    values: FileBeside | None = None
+    licence: Text | None = None
+    namespace: Name
+    release_name: Name | None = None
+
+
+class FileModel(_Model):
+    """One entry of ``files``."""
+
+    name: Name
+    version: Version | None = None
+    url: HttpsUrl
+    platforms: list[PlatformText] = Field(default_factory=list)
+    licence: Text | None = None
+    checksum_url: HttpsUrl | None = None
+
+
+class ManifestModel(_Model):
+    """One entry of ``manifests``."""
+
+    name: Name
+    version: Version | None = None
+    url: HttpsUrl
+    licence: Text | None = None
+
+
+class ComponentModel(_Model):
+    """A whole component.yaml."""
+
+    name: Name
+    title: Text
+    version: Version
+    licence: Text
+    source: HttpsUrl
+    phase: Annotated[Phase, Field(strict=False)]
+    needs: list[Name] = Field(default_factory=list)
+    images: list[ImageModel] = Field(default_factory=list)
+    images_from: ImagesFromModel | None = None
+    charts: list[ChartModel] = Field(default_factory=list)
+    files: list[FileModel] = Field(default_factory=list)
+    manifests: list[ManifestModel] = Field(default_factory=list)
+
+
+class JumpHostModel(_Model):
+    """``jump_host`` of a release: what the wheelhouse must work with."""
+
+    pythons: Annotated[list[PythonVersion], Field(min_length=1)]
+
+
+class ReleaseModel(_Model):
+    """A whole releases/<name>.yaml."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]{0,62}$")]
+    number: Annotated[int, Field(ge=1, lt=2**31)]
+    platforms: Annotated[list[PlatformText], Field(min_length=1)]
+    minimum_installer: Version
+    jump_host: JumpHostModel
+    components: Annotated[list[Name], Field(min_length=1)]
+
+
+Model = TypeVar("Model", bound=_Model)
+
+
+def read_model(model: type[Model], document: YamlDocument, problems: list[str]) -> Model | None:
+    """``document`` as ``model``; when it does not fit, None and every reason in ``problems``."""
+    if not isinstance(document.value, dict):
+        problems.append(document.problem((), "must be a mapping of keys to values"))
+        return None
+    try:
+        return model.model_validate(document.value)
+    except ValidationError as error:
+        for found in error.errors(include_url=False, include_context=False):
+            text = found["msg"].removeprefix("Value error, ")
+            if found["type"] == "extra_forbidden":
+                text = f"unknown key; there are {', '.join(_keys_at(model, found['loc']))}"
+            elif found["type"] == "string_type" and isinstance(found["input"], int | float):
+                text = f"must be a string; put {found['input']!r} in quotes"
+            problems.append(document.problem(tuple(found["loc"]), text))
+        return None
+
+
+def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed beside the unknown one at ``path``."""
+    for part in path[:-1]:
+        if isinstance(part, str):
+            model = _model_inside(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _model_inside(annotation: object) -> type[BaseModel]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_inside(inner)
+        if found is not BaseModel:
+            return found
+    return BaseModel

@@ -1,0 +1,145 @@
+"""What the catalog says, as frozen values: components, what each brings, and releases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reference import ImageReference
+
+
+class Phase(Enum):
+    """The step of ``apply`` that installs a component; docs/apply.md says what each does."""
+
+    TOOLS = "tools"  # used on the jump host by later steps; no step of its own
+    REGISTRY = "registry"
+    NODE = "node"
+    CONTAINERD = "containerd"
+    KUBERNETES = "kubernetes"
+    NETWORK = "network"
+    STORAGE = "storage"
+    MINIO = "minio"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """An image a component needs, and why."""
+
+    reference: ImageReference
+    why: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChartSpec:
+    """A Helm chart and how it is rendered for review and completeness."""
+
+    name: str
+    version: str
+    repository: str  # https://… (index.yaml below it) or oci://host/path
+    licence: str
+    namespace: str
+    release_name: str
+    values_path: Path | None
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file fetched over HTTPS; its addresses may hold ``{version}``, ``{arch}``, ``{os}``."""
+
+    name: str
+    version: str
+    url: str
+    platforms: tuple[Platform, ...]  # empty: the same file on every platform
+    licence: str
+    checksum_url: str
+
+    def url_for(self, platform: Platform | None) -> str:
+        """Where the file for ``platform`` is."""
+        return expand_url(self.url, self.version, platform)
+
+    def checksum_url_for(self, platform: Platform | None) -> str:
+        """Where upstream publishes its SHA-256; empty when it does not."""
+        return expand_url(self.checksum_url, self.version, platform)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSpec:
+    """Kubernetes objects upstream publishes as one YAML file."""
+
+    name: str
+    version: str
+    url: str
+    licence: str
+
+    def full_url(self) -> str:
+        """Where it is."""
+        return expand_url(self.url, self.version, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component.yaml."""
+
+    name: str
+    title: str
+    version: str
+    licence: str
+    source: str
+    phase: Phase
+    needs: tuple[str, ...]
+    images: tuple[ImageSpec, ...]
+    kubeadm_file: str  # name of the file whose `config images list` adds images; empty: none
+    charts: tuple[ChartSpec, ...]
+    files: tuple[FileSpec, ...]
+    manifests: tuple[ManifestSpec, ...]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Components that were put together, in the order in which they are installed."""
+
+    name: str
+    number: int
+    platforms: tuple[Platform, ...]
+    minimum_installer: str
+    jump_host_pythons: tuple[str, ...]  # such as 3.11
+    components: tuple[Component, ...]
+
+    def component(self, name: str) -> Component:
+        """The component of this name; raises InputError[unknown-component]."""
+        for component in self.components:
+            if component.name == name:
+                return component
+        raise InputError("unknown-component", f"release {self.name} has no component {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything under manifests/."""
+
+    root: Path
+    components: Mapping[str, Component]
+
+    @property
+    def releases_folder(self) -> Path:
+        """Where the release files are."""
+        return self.root / "releases"
+
+    def release_names(self) -> tuple[str, ...]:
+        """Names of the releases there are, sorted."""
+        return tuple(sorted(path.stem for path in self.releases_folder.glob("*.yaml")))
+
+
+def expand_url(template: str, version: str, platform: Platform | None) -> str:
+    """``template`` with its placeholders filled in."""
+    text = template.replace("{version}", version)
+    if platform is not None:
+        text = text.replace("{arch}", platform.architecture).replace("{os}", platform.os)
+    return text
