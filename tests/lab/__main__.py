@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,7 +33,6 @@ def parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="run a command in a node")
     run.add_argument("node")
     run.add_argument("--user", default="root")
-    run.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
     carry = verbs.add_parser("carry", help="carry a folder by hand from node to node")
     carry.add_argument("source", metavar="NODE:PATH")
@@ -99,11 +99,10 @@ def _with_lab(options: argparse.Namespace, lab: Lab) -> int:
 
 
 def _run(options: argparse.Namespace, lab: Lab) -> int:
+    """The command's own input and output, so that it can stand in a pipe."""
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
-    done = lab.node(options.node).run(
-        words, timeout_s=options.timeout, check=False, user=options.user, stream=True
-    )
-    return done.returncode
+    argv = lab.node(options.node).host_argv(words, user=options.user)
+    return subprocess.run(argv, check=False).returncode
 
 
 def _print_status(state: StateFolder) -> None:

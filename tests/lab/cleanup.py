@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 from .cgroups import Group
@@ -28,6 +29,12 @@ def clear_leftovers(state: StateFolder, forget_disks: bool = True) -> list[str]:
     if forget_disks:
         shutil.rmtree(state.path / "nodes", ignore_errors=True)
     return found
+
+
+def summary(found: list[str]) -> str:
+    """How many of each kind, in one line."""
+    counts = Counter(trace.rpartition(" ")[0] for trace in found)
+    return ", ".join(f"{kind}: {count}" for kind, count in counts.items())
 
 
 def traces(state: StateFolder) -> list[str]:

@@ -56,8 +56,8 @@ class Lab:
         check_host()
         images = golden_images()
         with state.locked():
-            for trace in cleanup.clear_leftovers(state, forget_disks=not keep_disks):
-                say(f"cleared what a former run left: {trace}")
+            if found := cleanup.clear_leftovers(state, forget_disks=not keep_disks):
+                say(f"cleared what a former run left: {cleanup.summary(found)}")
             _make_ssh_key(state.ssh_key)
             memory = {n: _memory_of(n, memory_bytes) for n in names}
             config = {"names": names, "gateway": gateway, "memory_bytes": memory}
