@@ -311,10 +311,15 @@ def _at_once(
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
             errors = [error for future in futures if future.done() if (error := future.exception())]
-            if errors:
-                raise next((one for one in errors if not isinstance(one, Cancelled)), errors[0])
+            if not errors:
+                return [future.result() for future in futures]
         except BaseException:
-            client.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
+            _stop(client, pool)
             raise
-        return [future.result() for future in futures]
+        _stop(client, pool)
+        raise next((error for error in errors if not isinstance(error, Cancelled)), errors[0])
+
+
+def _stop(client: PushClient, pool: ThreadPoolExecutor) -> None:
+    client.cancel()
+    pool.shutdown(wait=False, cancel_futures=True)
