@@ -1,1 +1,1 @@
-"""Which images a component needs, and why."""
+"""Which images rendered components need, and where each is named."""

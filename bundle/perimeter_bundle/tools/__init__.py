@@ -1,1 +1,1 @@
-"""Programs the connected side runs."""
+"""Programs that are run on the connected machine."""
