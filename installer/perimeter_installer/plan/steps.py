@@ -1,0 +1,141 @@
+"""What an apply will do: bundle, site and history to an ordered list of steps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from perimeter_bundle.format.manifest import BundleManifest
+from perimeter_bundle.model.errors import InputError
+from perimeter_installer.site.model import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One playbook run; ``why`` says it to people in the plan."""
+
+    name: str
+    playbook: str  # below the bundle's playbooks
+    hosts: tuple[str, ...]
+    title: str
+    why: str
+    done: bool = False  # finished by the run that was interrupted
+
+    def to_dict(self) -> dict[str, object]:
+        """The step as ``--json`` prints it."""
+        return {
+            "name": self.name,
+            "playbook": self.playbook,
+            "hosts": list(self.hosts),
+            "title": self.title,
+            "why": self.why,
+            "done": self.done,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the journal knows of this site."""
+
+    newest_number: int | None = None  # of the newest release that was applied, or begun
+    newest_release: str = ""
+    finished_steps: frozenset[str] = frozenset()  # by an interrupted run of this bundle and site
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str
+    title: str
+    where: str  # a group of the inventory, kubernetes, or jump
+    always: bool = False
+    needs_cluster: bool = False
+
+
+# The order of installation. A step runs when the release has a component of that phase.
+_KINDS = (
+    _Kind("registry", "Registry serves the bundle's images, charts and files", "registry"),
+    _Kind("node", "Hosts are prepared for Kubernetes", "kubernetes", always=True),
+    _Kind("containerd", "Containers run, and images come from the site's registry", "kubernetes"),
+    _Kind("kubernetes", "Control plane and workers are joined", "kubernetes"),
+    _Kind("network", "Pods reach each other", "jump", needs_cluster=True),
+    _Kind("storage", "Volumes are made on request", "jump", needs_cluster=True),
+    _Kind("minio", "Object storage answers", "jump", needs_cluster=True),
+)
+_JUMP_PHASES = frozenset({"tools"})  # programs for the jump host: roles fetch them when needed
+STEP_NAMES = tuple(kind.name for kind in _KINDS)
+STEPS_WITH_CLUSTER = frozenset(kind.name for kind in _KINDS if kind.needs_cluster)
+
+
+def plan(
+    manifest: BundleManifest,
+    site: Site,
+    history: History,
+    *,
+    only: Collection[str] = (),
+    allow_older: bool = False,
+) -> tuple[Step, ...]:
+    """The steps in order.
+
+    Raises InputError: older-release, unknown-step, unknown-phase (the bundle needs a newer
+    installer),
+    """
+    _refuse_older(manifest, history, allow_older=allow_older)
+    phases = {component.phase for component in manifest.components}
+    unknown = sorted(phases - set(STEP_NAMES) - _JUMP_PHASES)
+    if unknown:
+        raise InputError(
+            "unknown-phase",
+            f"release {manifest.release} has phases that this installer does not know",
+            context={"found": ", ".join(unknown), "known": ", ".join(STEP_NAMES)},
+            hint="install the perimeter that the bundle brings along (bootstrap.sh)",
+        )
+    steps = tuple(
+        step
+        for kind in _KINDS
+        if (kind.always or kind.name in phases)
+        and (step := _step(kind, manifest, site, history)) is not None
+    )
+    names = [step.name for step in steps]
+    wrong = sorted(set(only) - set(names))
+    if wrong:
+        raise InputError(
+            "unknown-step",
+            f"there is no step {', '.join(wrong)} in this plan",
+            hint=f"steps are: {', '.join(names)}",
+        )
+    return tuple(step for step in steps if not only or step.name in only)
+
+
+def _refuse_older(manifest: BundleManifest, history: History, *, allow_older: bool) -> None:
+    installed = history.newest_number
+    if installed is not None and manifest.number < installed and not allow_older:
+        raise InputError(
+            "older-release",
+            f"release {manifest.release} is older than what this site runs",
+            context={
+                "installed": f"{history.newest_release} (number {installed})",
+                "bundle": f"{manifest.release} (number {manifest.number})",
+            },
+            hint="going back can lose data; --allow-older does it all the same",
+        )
+
+
+def _step(kind: _Kind, manifest: BundleManifest, site: Site, history: History) -> Step | None:
+    if kind.where == "registry":
+        if site.registry.mode == "external":
+            return None
+        hosts = tuple(host.name for host in site.group("registry"))
+    elif kind.where == "kubernetes":
+        hosts = tuple(host.name for host in site.nodes)
+    else:
+        hosts = ("localhost",)
+    components = [one for one in manifest.components if one.phase == kind.name]
+    parts = ", ".join(f"{one.name} {one.version}" for one in components)
+    return Step(
+        name=kind.name,
+        playbook=f"{kind.name}.yml",
+        hosts=hosts,
+        title=kind.title,
+        why=f"release {manifest.release} has {parts}" if parts else "every site needs it",
+        done=kind.name in history.finished_steps,
+    )
