@@ -64,6 +64,8 @@ def _do(options: argparse.Namespace, state: StateFolder) -> int:
         for trace in clean(state):
             print(f"removed {trace}")
         return 0
+    elif verb == "down":
+        Lab.down_anyway(state)
     elif verb == "status":
         pass
     else:
@@ -74,9 +76,7 @@ def _do(options: argparse.Namespace, state: StateFolder) -> int:
 
 def _with_lab(options: argparse.Namespace, lab: Lab) -> int:
     verb = options.verb
-    if verb == "down":
-        lab.down()
-    elif verb == "escapes":
+    if verb == "escapes":
         print(json.dumps(lab.closed_side_escapes(), indent=1))
     elif verb == "upstream":
         print("\n".join(lab.start_upstream(options.content, options.wheels)))

@@ -19,6 +19,7 @@ from .upstream_faults import Fault, write_faults
 from .upstream_process import start_upstream, stop_upstream
 
 GIB = 1 << 30
+OWN_FILES = ("lab.json", "id_jump*", "upstream*")  # in the state folder, besides its folders
 
 
 class Lab:
@@ -92,6 +93,17 @@ class Lab:
                 self.stop_upstream()
                 self.each(lambda node: node.stop())
             cleanup.clear_leftovers(self.state, forget_disks=False)
+
+    @staticmethod
+    def down_anyway(state: StateFolder) -> None:
+        """Take down what is left of a lab, also one whose supervisors are gone."""
+        try:
+            lab = Lab.attach(state)
+        except LabError:
+            with state.locked():
+                cleanup.clear_leftovers(state, forget_disks=False)
+        else:
+            lab.down()
 
     def clean(self) -> None:
         """Switch everything off at once and remove it from the host, disks included."""
@@ -172,8 +184,9 @@ def clean(state: StateFolder) -> list[str]:
     """Remove a lab from the host, whatever state it is in; gives back what was found."""
     with state.locked():
         found = cleanup.clear_leftovers(state)
-        for path in (state.config, state.ssh_key, state.ssh_key.with_suffix(".pub")):
-            path.unlink(missing_ok=True)
+        for pattern in OWN_FILES:
+            for path in state.path.glob(pattern):
+                path.unlink()
     return found
 
 
