@@ -53,13 +53,12 @@ def build(names: Sequence[str] = (), *, keep_go_caches: bool = False) -> dict[st
     """
     recipes = [load_recipe(name) for name in names or recipe_names()]
     folder = cache_folder() / "programs"
-    folder.mkdir(parents=True, exist_ok=True)
     # the digest asks for Go's version, of all recipes: it must not depend on which are asked for
     go = ensure_go(max(load_recipe(name).go_needed() for name in recipe_names()))
     places = {recipe.name: folder / f"{recipe.name}-{_digest(recipe, go)}" for recipe in recipes}
     if all(place.is_dir() for place in places.values()):
         return {name: place / "bin" for name, place in places.items()}
-    with _locked(folder):
+    with locked(folder, "build"):
         missing = [recipe for recipe in recipes if not places[recipe.name].is_dir()]
         shop = _workshop(go)
         _check_room(len(missing), shop)
@@ -85,13 +84,14 @@ def _digest(recipe: Recipe, go: Go) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One build at a time; a second one waits and then finds what the first one made."""
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Only one process works in the folder; others wait. Clears what a killed one left there."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with alive("wait for another build"):
+            with alive(f"wait for another run to {what}"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         for left_over in folder.glob(".work-*"):
             shutil.rmtree(left_over, ignore_errors=True)

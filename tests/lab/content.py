@@ -12,7 +12,6 @@ exists is complete and up to date. `python -m tests.lab.content` prints its path
 from __future__ import annotations
 
 import argparse
-import fcntl
 import gzip
 import hashlib
 import json
@@ -26,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from .build import build
+from .build import build, locked
 from .host import alive, say
 from .images import recipes_needed, write_layout
 from .oci import CREATED, REF_NAME, Entry, write_tar
@@ -99,16 +98,12 @@ def assemble() -> Path:
     if target.is_dir():
         return target
     programs = _programs()
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with (cache_folder() / ".upstream.lock").open("w") as lock:
-        with alive("wait for another run that assembles upstream"):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    workplace = cache_folder() / ".upstream"
+    with locked(workplace, "assemble upstream"):
         if target.is_dir():
             return target
-        for left_over in cache_folder().glob(".upstream-*/"):
-            shutil.rmtree(left_over)
         _check_room()
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".upstream-") as work:
+        with tempfile.TemporaryDirectory(dir=workplace, prefix=".work-") as work:
             tree = Path(work) / "tree"
             (tree / "registry").mkdir(parents=True)
             with alive("images"):
