@@ -100,7 +100,9 @@ def test_jump_logs_in_to_nodes_whose_host_keys_it_knows(lab: Lab) -> None:
 
 def test_folder_is_carried_by_hand(lab: Lab) -> None:
     builder, jump = lab.node("builder"), lab.node("jump")
-    builder.run("mkdir -p /srv/disc/a && seq 100000 > /srv/disc/a/data && ln -sf a/data /srv/disc/b")
+    builder.run(
+        "mkdir -p /srv/disc/a && seq 100000 > /srv/disc/a/data && ln -sf a/data /srv/disc/b"
+    )
     lab.carry("/srv/disc", "builder", "jump", "/srv/carried")
     sums = "cd {} && find . -type f -o -type l | sort | xargs sha256sum"
     wanted = builder.run(sums.format("/srv/disc")).stdout

@@ -77,7 +77,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--gateway", choices=get_args(Gateway), default="none")
     options = parser.parse_args(argv)
     if os.geteuid() != 0:
-        print("demo: error: run it as root; it makes servers in network namespaces", file=sys.stderr)
+        print(
+            "demo: error: run it as root; it makes servers in network namespaces", file=sys.stderr
+        )
         return 2
     try:
         if options.verb == "up":

@@ -67,13 +67,13 @@ class Scenario:
             f"-r /root/wheels/{self.wheels.requirements.name}\n"
             f"{BUILDER_VENV}/bin/pip install --quiet --no-deps /root/wheels/{wheel.name}\n"
         )
-        builder.run(script, env=self._index_environment(), timeout_s=600, stream=self.on_line)
+        builder.run(script, env=self.index_environment(), timeout_s=600, stream=self.on_line)
 
     def bundle(self, *arguments: str, check: bool = True, timeout_s: float = 1800) -> Result:
         """``perimeter-bundle …`` on the builder."""
         return self.lab.node("builder").run(
             [f"{BUILDER_VENV}/bin/perimeter-bundle", *arguments],
-            env=self._index_environment(),
+            env=self.index_environment(),
             timeout_s=timeout_s,
             check=check,
             stream=self.on_line,
@@ -149,7 +149,9 @@ class Scenario:
             f"--ssh-key /root/.ssh/id_ed25519 --no-dns --yes {' '.join(hosts)}"
         )
 
-    def install(self, verb: str, *arguments: str, check: bool = True, bundle: bool = True) -> Result:
+    def install(
+        self, verb: str, *arguments: str, check: bool = True, bundle: bool = True
+    ) -> Result:
         """``perimeter-install VERB`` on the jump host."""
         words = ["perimeter-install", verb, "--site", SITE]
         words += ["--bundle", BUNDLE] if bundle else []
@@ -175,7 +177,7 @@ class Scenario:
             timeout_s=120,
         )
 
-    def _index_environment(self) -> dict[str, str]:
+    def index_environment(self) -> dict[str, str]:
         return {
             "PIP_INDEX_URL": "https://wheels.upstream.test/simple",
             "PIP_CERT": UPSTREAM_CA,

@@ -1,4 +1,4 @@
-"""Wheels the builder's package index serves: what perimeter needs, pinned by hash, kept in the cache.
+"""Wheels the builder's package index serves, pinned by hash and kept in the cache.
 
 On a real connected machine these come from the public index; the lab's builder sees only the
 lab's upstream, so they are downloaded once with the ordinary client and served there.
