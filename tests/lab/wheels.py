@@ -16,7 +16,6 @@ from pathlib import Path
 from .host import alive, command
 from .state import REPOSITORY, LabError
 
-PIP_VERSION = "25.3"
 JUMP_PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64",
              "manylinux2014_x86_64", "manylinux_2_5_x86_64", "manylinux1_x86_64")  # fmt: skip
@@ -35,7 +34,7 @@ class WheelFolder:
 def wheel_folder(cache: Path) -> WheelFolder:
     """The wheels for the requirement files of this checkout, downloaded when not in the cache."""
     requirements = REPOSITORY / "requirements"
-    hasher = hashlib.sha256(f"{PIP_VERSION} {JUMP_PYTHONS} {PLATFORMS}".encode())
+    hasher = hashlib.sha256(f"{JUMP_PYTHONS} {PLATFORMS}".encode())
     for path in sorted(requirements.glob("*.txt")):
         if path.name != "dev.txt":
             hasher.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -48,7 +47,7 @@ def wheel_folder(cache: Path) -> WheelFolder:
                 _download(temporary, python, requirements / "install.txt")
             _download(temporary, JUMP_PYTHONS[0], requirements / "bundle.txt")
             _download(temporary, JUMP_PYTHONS[0], requirements / "collections.txt")
-            _pip_download(temporary, "--no-deps", f"pip=={PIP_VERSION}")
+            _download(temporary, JUMP_PYTHONS[0], requirements / "pip.txt")
         temporary.rename(folder)
     pips = sorted(folder.glob("pip-*.whl"))
     if not pips:
