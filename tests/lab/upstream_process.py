@@ -1,26 +1,19 @@
-"""Starts the upstream in its own network namespace, and shows it to the builder.
-
-``python -m tests.lab.upstream_process`` is the process itself.
-"""
+"""Starts the upstream in its own network namespace, and shows it to the builder."""
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from .cgroups import Group
-from .host import say
 from .network import Network, port_of
 from .nodes import Node
-from .pki import Authority, server_context
+from .pki import Authority
 from .state import REPOSITORY, LabError, Process, StateFolder, wait_until
-from .upstream import Upstream, serve_layout
+from .upstream import Upstream
 from .upstream_content import RegistryContent, WheelIndex
-from .upstream_faults import FaultTable
 
 NAME = "upstream"
 MEMORY_BYTES = 2 << 30
@@ -85,7 +78,7 @@ def _content_of(content: Path, extra_wheels: Path | None) -> Upstream:
 
 def _spawn(state: StateFolder, content: Path, extra_wheels: Path | None) -> None:
     argv = ["nsenter", f"--net=/run/netns/{state.namespace(NAME)}", sys.executable]
-    argv += ["-m", "tests.lab.upstream_process", str(state.path), str(content.resolve())]
+    argv += ["-m", "tests.lab.upstream_main", str(state.path), str(content.resolve())]
     argv += ["--wheels", str(extra_wheels.resolve())] if extra_wheels else []
     with (state.path / "upstream.err").open("wb") as errors:
         child = subprocess.Popen(
@@ -99,48 +92,3 @@ def _spawn(state: StateFolder, content: Path, extra_wheels: Path | None) -> None
     threading.Thread(target=child.wait, daemon=True).start()
     if process := Process.of(child.pid):
         process.write(state.record(NAME))
-
-
-class _ToHttps(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(308)
-        self.send_header("Location", f"https://{self.headers.get('Host', '')}{self.path}")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: it only points elsewhere."""
-
-
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("state", type=Path)
-    parser.add_argument("content", type=Path)
-    parser.add_argument("--wheels", type=Path)
-    options = parser.parse_args(argv)
-    state = StateFolder(options.state)
-    Group(state, NAME).enter()
-    layout = options.content / "registry"
-    plain = ThreadingHTTPServer(("", 80), _ToHttps)
-    threading.Thread(target=plain.serve_forever, daemon=True).start()
-    with serve_layout(
-        layout if (layout / "index.json").exists() else None,
-        files=options.content / "files",
-        wheels=[options.wheels] if options.wheels else [],
-        tls=server_context(state.path / "upstream.crt", state.path / "upstream.key"),
-        address=("", 443),
-        log=state.upstream_log,
-        faults=FaultTable(state.upstream_faults),
-    ):
-        (state.path / "upstream.ready").touch()
-        say("upstream serves")
-        threading.Event().wait()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
