@@ -46,8 +46,13 @@ def path_problem(path: str) -> str | None:
     return None
 
 
-def list_tree(root: Path) -> Tree:
-    """Every file below ``root``, links not followed; raises IntegrityError[unreadable]."""
+def list_tree(root: Path, *, missing_ok: bool = False) -> Tree:
+    """Every file below ``root``, links not followed; raises IntegrityError[unreadable].
+
+    No folder at all gives an empty tree with ``missing_ok``.
+    """
+    if missing_ok and not os.path.lexists(root):
+        return Tree({}, ())
     files: dict[str, int] = {}
     odd: list[str] = []
     for path, mode, size in _walk(root):

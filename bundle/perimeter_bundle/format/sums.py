@@ -94,7 +94,7 @@ def check_tree(tree: Tree, sums: Sums) -> None:
         raise IntegrityError(
             "odd-file",
             "the bundle holds something that is not a plain file",
-            problems=_some(tree.odd),
+            problems=some(tree.odd),
             hint="a bundle holds plain files only; carry it over again, or ask its builder",
         )
     missing = sorted(set(sums.digests) - set(tree.files))
@@ -102,7 +102,7 @@ def check_tree(tree: Tree, sums: Sums) -> None:
         raise IntegrityError(
             "missing-file",
             f"{len(missing)} of {len(sums.digests)} listed files are missing",
-            problems=_some(missing),
+            problems=some(missing),
             hint="the copy is not complete; carry it over again",
         )
     extra = sorted(path for path in set(tree.files) - set(sums.digests) if not _unlistable(path))
@@ -110,9 +110,15 @@ def check_tree(tree: Tree, sums: Sums) -> None:
         raise IntegrityError(
             "unlisted-file",
             f"{len(extra)} files are in the bundle but not in {SUMS}",
-            problems=_some(extra),
+            problems=some(extra),
             hint="they were added after sealing; remove them once you know where they come from",
         )
+
+
+def some(problems: Sequence[str]) -> tuple[str, ...]:
+    """The first problems, and how many more there are."""
+    rest = len(problems) - _SHOWN
+    return (*problems[:_SHOWN], *([f"… and {rest} more"] if rest > 0 else []))
 
 
 def hash_files(
@@ -256,10 +262,5 @@ def _unlistable(path: str) -> str | None:
     return None
 
 
-def _some(problems: Sequence[str]) -> tuple[str, ...]:
-    rest = len(problems) - _SHOWN
-    return (*problems[:_SHOWN], *([f"… and {rest} more"] if rest > 0 else []))
-
-
 def _bad_sums(problems: Sequence[str]) -> IntegrityError:
-    return IntegrityError("bad-sums", f"{SUMS} cannot be used", problems=_some(problems))
+    return IntegrityError("bad-sums", f"{SUMS} cannot be used", problems=some(problems))

@@ -1,0 +1,411 @@
+"""Opens a bundle. What must hold, in this order:
+
+ 1. The trust folder holds keys, and its thresholds can be met.
+ 2. SHA256SUMS is there and strictly written: sorted, each path once, nothing that climbs out.
+ 3. Its exact bytes are signed by enough distinct trusted keys of each role. signatures/ holds
+    nothing but signatures, and none that bears a trusted key's name is bad.
+ 4. Exactly the listed files are there: none missing, none added, plain files only.
+ 5. Every file has its listed digest.
+ 6. Every blob's name is the digest of its bytes.
+ 7. oci-layout, index.json, bundle.json and images.lock parse, in a format that is known here, and
+    this installer is not too old for them.
+ 8. They agree: release, number, and each locked name with its digest; nothing unresolved, nothing
+    that is not locked.
+ 9. Everything reachable from index.json is there with its size; what is locked for a platform was
+    built for it. Members of an index that were not collected may be absent.
+10. The release number is not below the lowest that the site accepts.
+
+The caller's part: that the trust folder came by another way than the bundle; which release is
+installed (``trust.not_before``); that nobody writes to the bundle while it is used – what is
+copied out of it is hashed again while it streams.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perimeter_bundle import __version__
+from perimeter_bundle.format import layout
+from perimeter_bundle.format.agreement import (
+    blob_name_problems,
+    closure_problems,
+    content_problems,
+    lock_problems,
+)
+from perimeter_bundle.format.files import Tree, list_tree, read_file
+from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
+from perimeter_bundle.format.oci import MAX_INDEX_BYTES, OciIndex
+from perimeter_bundle.format.signature import MAX_SIGNATURE_BYTES, sigstore_bundle
+from perimeter_bundle.format.strict_json import parse_object
+from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, check_hashes, check_tree, some
+from perimeter_bundle.format.trust import Role, Trust, TrustedKey
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import InputError, IntegrityError, PerimeterError, TrustError
+from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
+from perimeter_bundle.model.lock import MAX_LOCK_BYTES, Lock
+
+_SIGNATURE_NAME = re.compile(r"([0-9a-f]{64})\.(sig|sigstore\.json)")
+_MAKER = object()  # only open_bundle has it
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBundle:
+    """A bundle of which everything above held when it was opened. Only open_bundle makes one."""
+
+    root: Path
+    manifest: BundleManifest
+    lock: Lock
+    index: OciIndex
+    identity: Digest  # of SHA256SUMS; names this very bundle
+    signers: tuple[TrustedKey, ...]
+    sums: Sums
+    sizes: Mapping[str, int]  # bytes of every listed file by its path
+    maker: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.maker is not _MAKER:
+            raise TypeError("only open_bundle() makes a VerifiedBundle")
+
+    def blob(self, digest: Digest) -> Path:
+        """Where a blob lies; raises InputError[not-in-bundle]."""
+        return self.path(layout.blob_path(digest))
+
+    def path(self, name: str) -> Path:
+        """A listed file, or a folder that holds one; raises InputError[not-in-bundle]."""
+        if name not in self.sums.digests and not any(self.files_below(name)):
+            raise InputError(
+                "not-in-bundle", f"{name} is not in this bundle", context={"bundle": self.root}
+            )
+        return self.root / name
+
+    def files_below(self, folder: str) -> Iterator[str]:
+        """Path of each listed file in ``folder`` and below, sorted."""
+        return (path for path in self.sums.digests if path.startswith(f"{folder}/"))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a listed file, hashed again.
+
+        Raises InputError[not-in-bundle], or IntegrityError[digest-mismatch] when it was changed
+        since it was verified.
+        """
+        data = read_file(self.path(name), self.sizes.get(name, 0))
+        if Digest.of_bytes(data) != self.sums.digests.get(name):
+            raise IntegrityError(
+                "digest-mismatch",
+                f"{name} changed after it was verified",
+                hint="find out who writes to the bundle, then carry it over again",
+            )
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One numbered step: what must hold, and whether it did."""
+
+    number: int
+    title: str
+    passed: bool | None  # None: not reached
+    detail: str = ""
+    error: PerimeterError | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The step as ``--json`` prints it."""
+        return {
+            "number": self.number,
+            "title": self.title,
+            "passed": self.passed,
+            "detail": self.detail,
+            "error": self.error.to_dict() if self.error else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """Every step, and the bundle when all of them held."""
+
+    steps: tuple[StepResult, ...]
+    bundle: VerifiedBundle | None
+
+    @property
+    def error(self) -> PerimeterError | None:
+        """What the first step that failed raised."""
+        return next((step.error for step in self.steps if step.error), None)
+
+
+def open_bundle(
+    root: Path,
+    trust: Trust,
+    *,
+    allow_older: bool = False,
+    installer_version: str = __version__,
+    on_event: OnEvent = ignore_events,
+    workers: int | None = None,
+) -> VerifiedBundle:
+    """The bundle at ``root``, verified; the only maker of a VerifiedBundle.
+
+    Raises IntegrityError or TrustError at the first step that does not hold; everything that step
+    finds is in it. ``allow_older`` lets step 10 pass with a warning.
+    """
+    opening = _Opening(root, trust, allow_older, installer_version, on_event, workers)
+    for _, _, step in _STEPS:
+        step(opening)
+    return opening.bundle()
+
+
+def verify_report(
+    root: Path,
+    trust: Trust,
+    *,
+    allow_older: bool = False,
+    installer_version: str = __version__,
+    on_event: OnEvent = ignore_events,
+    workers: int | None = None,
+) -> VerifyReport:
+    """Like open_bundle, step by step for people: nothing is raised that a step found."""
+    opening = _Opening(root, trust, allow_older, installer_version, on_event, workers)
+    results: list[StepResult] = []
+    failed = False
+    for number, title, step in _STEPS:
+        if failed:
+            results.append(StepResult(number, title, None))
+            continue
+        try:
+            results.append(StepResult(number, title, True, step(opening)))
+        except PerimeterError as error:
+            failed = True
+            results.append(StepResult(number, title, False, error.message, error))
+    return VerifyReport(tuple(results), None if failed else opening.bundle())
+
+
+class _Opening:
+    """What is known so far; each step adds what the next ones need and says what it saw."""
+
+    def __init__(
+        self,
+        root: Path,
+        trust: Trust,
+        allow_older: bool,
+        installer_version: str,
+        on_event: OnEvent,
+        workers: int | None,
+    ) -> None:
+        self.root = root.resolve()
+        self.trust = trust
+        self.allow_older = allow_older
+        self.installer_version = installer_version
+        self.on_event = on_event
+        self.workers = workers
+        self.sums_bytes = b""
+        self.signers: tuple[TrustedKey, ...] = ()
+        self.sums: Sums
+        self.tree: Tree
+        self.index: OciIndex
+        self.manifest: BundleManifest
+        self.lock: Lock
+
+    def bundle(self) -> VerifiedBundle:
+        return VerifiedBundle(
+            root=self.root,
+            manifest=self.manifest,
+            lock=self.lock,
+            index=self.index,
+            identity=Digest.of_bytes(self.sums_bytes),
+            signers=self.signers,
+            sums=self.sums,
+            sizes={path: self.tree.files[path] for path in self.sums.digests},
+            maker=_MAKER,
+        )
+
+    def check_trust(self) -> str:  # 1
+        counts = [f"{self.trust.threshold.get(role, 0)} {role.value}" for role in Role]
+        return f"{len(self.trust.keys)} keys; must sign: {', '.join(counts)}"
+
+    def read_sums(self) -> str:  # 2
+        if not self.root.is_dir():
+            raise InputError("no-bundle", f"{self.root} is not a folder")
+        path = self.root / layout.SUMS
+        if not path.exists() and not path.is_symlink():
+            raise IntegrityError(
+                "missing-file",
+                f"{layout.SUMS} is missing",
+                context={"folder": self.root},
+                hint="this is not a finished bundle, or its copy is not complete",
+            )
+        self.sums_bytes = read_file(path, MAX_SUMS_BYTES)
+        self.sums = Sums.parse(self.sums_bytes)
+        return f"{len(self.sums.digests)} files listed"
+
+    def check_signatures(self) -> str:  # 3
+        present = self._signature_files()
+        signers: list[TrustedKey] = []
+        for key_id in sorted(present):
+            trusted = self.trust.find(key_id)
+            if trusted:
+                self._check_signature(trusted, present[key_id])
+                signers.append(trusted)
+        unknown = sorted(key_id for key_id in present if not self.trust.find(key_id))
+        for role in Role:
+            needed = self.trust.threshold.get(role, 0)
+            signed = [key.name for key in signers if role in key.roles]
+            if len(signed) < needed:
+                raise TrustError(
+                    "not-trusted",
+                    f"{len(signed)} trusted {role.value} keys signed this bundle; {needed} must",
+                    context={
+                        "trusted": ", ".join(
+                            key.key.key_id[:16] for key in self.trust.of_role(role)
+                        ),
+                        "signed by": ", ".join(key_id[:16] for key_id in sorted(present))
+                        or "nobody",
+                    },
+                    hint="get the key from its owner by a way you trust, or ask for the signature",
+                )
+        self.signers = tuple(signers)
+        names = ", ".join(f"{key.name} ({key.key.key_id[:16]})" for key in signers)
+        return f"signed by {names}" + (f"; {len(unknown)} unknown keys" if unknown else "")
+
+    def _signature_files(self) -> dict[str, set[str]]:
+        """Which files of signatures/ there are for each key id."""
+        present: dict[str, set[str]] = {}
+        odd: list[str] = []
+        folder = self.root / layout.SIGNATURES
+        if folder.is_symlink():
+            odd.append(f"{layout.SIGNATURES}: a symbolic link")
+        tree = Tree({}, ()) if odd else list_tree(folder, missing_ok=True)
+        for name in tree.files:
+            match = _SIGNATURE_NAME.fullmatch(name)
+            if match:
+                present.setdefault(match[1], set()).add(match[2])
+            else:
+                odd.append(f"{layout.SIGNATURES}/{name}")
+        odd += [f"{layout.SIGNATURES}/{line}" for line in tree.odd]
+        _refuse("unlisted-file", "signatures/ holds something that is not a signature", odd)
+        return present
+
+    def _check_signature(self, trusted: TrustedKey, suffixes: set[str]) -> None:
+        path = layout.signature_path(trusted.key.key_id)
+        problem = None
+        if "sig" not in suffixes:
+            problem = f"{path} is missing beside its Sigstore bundle"
+        else:
+            signature = read_file(self.root / path, MAX_SIGNATURE_BYTES)
+            if not trusted.key.verifies(signature, self.sums_bytes):
+                problem = f"{path} is not this key's signature over {layout.SUMS}"
+            elif "sigstore.json" in suffixes:
+                path = layout.sigstore_path(trusted.key.key_id)
+                found = read_file(self.root / path, MAX_SIGNATURE_BYTES)
+                if found != sigstore_bundle(trusted.key, self.sums_bytes, signature):
+                    problem = f"{path} does not hold the same signature as the .sig beside it"
+        if problem:
+            raise TrustError(
+                "bad-signature",
+                problem,
+                context={"key": trusted.name},
+                hint="the bundle was changed after it was signed, or the signature is another's",
+            )
+
+    def check_files(self) -> str:  # 4
+        self.tree = list_tree(self.root)
+        check_tree(self.tree, self.sums)
+        return f"{len(self.sums.digests)} files, none missing, none added"
+
+    def check_bytes(self) -> str:  # 5
+        check_hashes(self.root, self.tree, self.sums, on_event=self.on_event, workers=self.workers)
+        total = sum(self.tree.files[path] for path in self.sums.digests)
+        return f"{total} bytes as listed"
+
+    def check_blob_names(self) -> str:  # 6
+        _refuse(
+            "odd-blob", "blobs do not bear the name of their bytes", blob_name_problems(self.sums)
+        )
+        return f"{sum(1 for _ in self._blobs())} blobs"
+
+    def parse_documents(self) -> str:  # 7
+        parse_object(self._read(layout.OCI_LAYOUT, 4096), layout.OCI_LAYOUT, max_bytes=4096)
+        self.index = OciIndex.parse(self._read(layout.INDEX, MAX_INDEX_BYTES))
+        self.manifest = BundleManifest.parse(self._read(layout.BUNDLE_MANIFEST, MAX_MANIFEST_BYTES))
+        needed = _version(self.manifest.minimum_installer)
+        if needed > _version(self.installer_version.partition(".dev")[0]):
+            raise IntegrityError(
+                "installer-too-old",
+                f"this bundle needs perimeter {self.manifest.minimum_installer} or newer",
+                context={"found": self.installer_version},
+                hint=f"it brings one along: sh {self.root / layout.BOOTSTRAP_SCRIPT}",
+            )
+        try:
+            self.lock = Lock.parse(self._read(layout.LOCK, MAX_LOCK_BYTES))
+        except InputError as error:  # at a site nobody wrote it: it is part of the bundle
+            raise IntegrityError("bad-lock", error.message, problems=error.problems) from error
+        return f"release {self.manifest.release}, number {self.manifest.number}"
+
+    def check_agreement(self) -> str:  # 8
+        problems = lock_problems(self.lock, self.manifest, self.index)
+        problems += content_problems(self.manifest, self.sums)
+        _refuse("disagreement", "lock, bundle.json and index.json do not agree", problems)
+        return f"{len(self.manifest.items)} items"
+
+    def check_closure(self) -> str:  # 9
+        sizes = {digest: self.tree.files[path] for path, digest in self._blobs()}
+        problems = closure_problems(self.lock, self.manifest, self.index, sizes, self._read_blob)
+        _refuse("incomplete", "images or artifacts are not complete", problems)
+        return f"{len(self.index.manifests)} names, all complete"
+
+    def check_number(self) -> str:  # 10
+        number, lowest = self.manifest.number, self.trust.minimum_release
+        if number >= lowest:
+            return f"number {number}, at least {lowest}"
+        if not self.allow_older:
+            raise TrustError(
+                "older-release",
+                f"release {self.manifest.release} is older than this site accepts",
+                context={"number": number, "lowest accepted": lowest},
+                hint="going back is refused unless asked for: --allow-older",
+            )
+        message = f"release number {number} is below {lowest}; accepted because it was asked for"
+        self.on_event(Event(EventKind.WARNING, "verify", message))
+        return message
+
+    def _blobs(self) -> Iterator[tuple[str, Digest]]:
+        for path, digest in self.sums.digests.items():
+            if path.startswith(f"{layout.BLOBS}/"):
+                yield path, digest
+
+    def _read(self, path: str, max_bytes: int) -> bytes:
+        if path not in self.sums.digests:
+            raise IntegrityError("missing-file", f"the bundle holds no {path}")
+        return read_file(self.root / path, max_bytes)
+
+    def _read_blob(self, digest: Digest, max_bytes: int) -> bytes:
+        return read_file(self.root / layout.blob_path(digest), max_bytes)
+
+
+def _refuse(code: str, message: str, problems: Sequence[str]) -> None:
+    if problems:
+        raise IntegrityError(code, message, problems=some(problems))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Numbers of a version such as 0.1.0; raises IntegrityError[bad-manifest]."""
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6}){0,3}", text):
+        raise IntegrityError("bad-manifest", f"minimum_installer is not a version: {text[:50]!r}")
+    numbers = [int(part) for part in text.split(".")]
+    while numbers and numbers[-1] == 0:  # 1.0 and 1.0.0 are the same
+        numbers.pop()
+    return tuple(numbers)
+
+
+_STEPS: tuple[tuple[int, str, Callable[[_Opening], str]], ...] = (
+    (1, "keys are trusted", _Opening.check_trust),
+    (2, "SHA256SUMS is strictly written", _Opening.read_sums),
+    (3, "enough trusted keys signed it", _Opening.check_signatures),
+    (4, "exactly the listed files are there", _Opening.check_files),
+    (5, "every file has its listed digest", _Opening.check_bytes),
+    (6, "every blob bears the name of its bytes", _Opening.check_blob_names),
+    (7, "the documents are understood", _Opening.parse_documents),
+    (8, "lock, bundle.json and index.json agree", _Opening.check_agreement),
+    (9, "every image and artifact is complete", _Opening.check_closure),
+    (10, "the release is not older than the site accepts", _Opening.check_number),
+)
