@@ -18,7 +18,6 @@ from perimeter_bundle.model.errors import HostError
 from perimeter_installer.plan.steps import History
 from perimeter_installer.run.files import sync_folder
 
-
 AFRESH = "begins at the first step"  # message of a run that goes on nowhere
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from perimeter_bundle.format.verify import VerifiedBundle
 
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest, ItemKind
 from perimeter_bundle.format.oci import OciIndex, parse_manifest
+from perimeter_bundle.format.verify import VerifiedBundle
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.platform import Platform
