@@ -1,4 +1,4 @@
-"""The upstream as a process: ``python -m tests.lab.upstream_main STATE CONTENT [--wheels FOLDER]``."""
+"""The upstream as a process: ``python -m tests.lab.upstream_main STATE CONTENT``."""
 
 from __future__ import annotations
 
