@@ -1,1 +1,1 @@
-"""Locking, planning and building: what to fetch and in which order."""
+"""What to fetch for a release, and how it becomes a bundle: plan, lock, build."""

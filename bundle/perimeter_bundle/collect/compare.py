@@ -1,0 +1,135 @@
+"""Locks compared: with the release they were written for, and with the lock before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from perimeter_bundle.catalog.values import Release
+from perimeter_bundle.collect.wanted import wanted_charts, wanted_files, wanted_images
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.lock import Lock, LockedChart, LockedFile, LockedImage
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A name that stands for other bytes than in the lock before."""
+
+    name: str
+    before: Digest
+    now: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class LockDifference:
+    """What changes from one lock to the next, by full reference, sorted."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    resolved: tuple[str, ...]  # had no digest before
+    moved: tuple[Moved, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every name stands for the same bytes as before."""
+        return not (self.added or self.removed or self.resolved or self.moved)
+
+
+def diff_locks(before: Lock | None, now: Lock) -> LockDifference:
+    """What ``now`` changes; without a lock before, everything is added."""
+    old, new = (_digests(before) if before else {}), _digests(now)
+    both = sorted(old.keys() & new.keys())
+    moved = []
+    for name in both:
+        old_digest, new_digest = old[name], new[name]
+        if old_digest and new_digest and old_digest != new_digest:
+            moved.append(Moved(name, old_digest, new_digest))
+    return LockDifference(
+        added=tuple(sorted(new.keys() - old.keys())),
+        removed=tuple(sorted(old.keys() - new.keys())),
+        resolved=tuple(name for name in both if old[name] is None and new[name] is not None),
+        moved=tuple(moved),
+    )
+
+
+def check_lock(lock: Lock, release: Release) -> None:
+    """Raises InputError[lock-unresolved] or [lock-mismatch] unless ``lock`` pins ``release``.
+
+    Images that kubeadm asks for are in no catalog: an image of a component that has
+    ``images_from`` is allowed here and compared with kubeadm's own list while building.
+    """
+    again = f"perimeter-bundle lock {release.name}"
+    unresolved = lock.unresolved()
+    if unresolved:
+        raise InputError(
+            "lock-unresolved",
+            f"the lock has {len(unresolved)} entries without a digest",
+            problems=unresolved[:20],
+            hint=f"run {again}",
+        )
+    problems = []
+    for what, in_lock, wanted in (
+        ("release", lock.release, release.name),
+        ("number", lock.number, release.number),
+        ("platforms", _texts(lock.platforms), _texts(release.platforms)),
+    ):
+        if in_lock != wanted:
+            problems.append(f"{what}: the lock says {in_lock}, the release {wanted}")
+    problems += _names_problems(lock, release)
+    if problems:
+        raise InputError(
+            "lock-mismatch",
+            f"the lock was not written for release {release.name} of this catalog",
+            problems=problems,
+            hint=f"run {again} and review the difference",
+        )
+
+
+def _names_problems(lock: Lock, release: Release) -> list[str]:
+    open_components = {c.name for c in release.components if c.kubeadm_file}
+    images = {str(image.reference) for image in wanted_images(release)}
+    locked_images = {
+        str(image.reference)
+        for image in lock.images
+        if str(image.reference) in images or not open_components.intersection(image.components)
+    }
+    charts = {str(w.locked().reference): w.spec.repository for w in wanted_charts(release)}
+    files = {str(wanted.locked().reference): wanted.url for wanted in wanted_files(release)}
+    problems = _both_ways(images, locked_images)
+    problems += _both_ways(set(charts), {str(chart.reference) for chart in lock.charts})
+    problems += _both_ways(set(files), {str(file.reference) for file in lock.files})
+    for chart in lock.charts:
+        problems += _other_source(str(chart.reference), chart.source, charts)
+    for file in lock.files:
+        problems += _other_source(str(file.reference), file.url, files)
+    for image in lock.images:
+        missing = [p for p in release.platforms if p not in image.manifests]
+        problems += [f"{image.reference} is not locked for {platform}" for platform in missing]
+    return problems
+
+
+def _both_ways(wanted: set[str], locked: set[str]) -> list[str]:
+    problems = [f"{name} is in the catalog, not in the lock" for name in sorted(wanted - locked)]
+    return problems + [
+        f"{name} is in the lock, not in the catalog" for name in sorted(locked - wanted)
+    ]
+
+
+def _other_source(name: str, source: str, wanted: Mapping[str, str]) -> list[str]:
+    if wanted.get(name, source) == source:
+        return []
+    return [f"{name}: the lock has it from {source}, the catalog from {wanted[name]}"]
+
+
+def _digests(lock: Lock) -> dict[str, Digest | None]:
+    entries: Sequence[LockedImage | LockedChart | LockedFile] = (
+        *lock.images,
+        *lock.charts,
+        *lock.files,
+    )
+    return {str(entry.reference): entry.digest for entry in entries}
+
+
+def _texts(values: Sequence[object]) -> str:
+    return ", ".join(sorted(str(value) for value in values))

@@ -1,0 +1,216 @@
+"""Names → digests: asks upstream once, and writes down what each name stands for.
+
+Published SHA-256 files are believed here because the bytes must match them when they are fetched;
+a file without one is fetched once. Images are resolved by their manifests alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from perimeter_bundle.catalog.values import ChartSpec, Component, Release
+from perimeter_bundle.collect.charts import (
+    CHART_CONFIG_TYPE,
+    CHART_LAYER_TYPE,
+    MAX_CHART_BYTES,
+    MAX_INDEX_BYTES,
+    find_chart,
+    index_url,
+)
+from perimeter_bundle.collect.checksums import MAX_CHECKSUM_BYTES, find_checksum
+from perimeter_bundle.collect.complete import (
+    check_complete,
+    kubeadm_images,
+    kubeadm_of,
+    render_release,
+)
+from perimeter_bundle.collect.upstream import Upstream, run_all
+from perimeter_bundle.collect.wanted import (
+    WantedChart,
+    WantedFile,
+    WantedImage,
+    unresolved_image,
+    wanted_charts,
+    wanted_files,
+    wanted_images,
+)
+from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
+from perimeter_bundle.format.oci import Descriptor, ImageManifest
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import IntegrityError
+from perimeter_bundle.model.events import Event, EventKind, OnEvent
+from perimeter_bundle.model.lock import (
+    FileKind,
+    Lock,
+    LockedChart,
+    LockedFile,
+    LockedImage,
+    oci_tag,
+)
+from perimeter_bundle.model.reference import ImageReference
+
+MAX_FILE_BYTES = 8 * 1024**3  # a file without a published checksum is read to its end
+
+
+def unresolved_lock(release: Release) -> Lock:
+    """Every name of the release without a digest; made without a network."""
+    return Lock(
+        release=release.name,
+        number=release.number,
+        platforms=release.platforms,
+        images=tuple(unresolved_image(image) for image in wanted_images(release)),
+        charts=tuple(chart.locked() for chart in wanted_charts(release)),
+        files=tuple(file.locked() for file in wanted_files(release)),
+    )
+
+
+def lock_release(release: Release, upstream: Upstream, work: Path, on_event: OnEvent) -> Lock:
+    """Every name of the release with its digest and size.
+
+    ``work`` is a folder for the few things that must be fetched; it must allow programs to run.
+    Raises NetworkError, IntegrityError, InputError[catalog-incomplete], HostError.
+    """
+    locking = _Locking(release, upstream, work, on_event)
+    with_size = partial(run_all, upstream=upstream)
+    files = with_size([partial(locking.file, wanted) for wanted in wanted_files(release)])
+    charts = with_size([partial(locking.chart, wanted) for wanted in wanted_charts(release)])
+    check_complete(render_release(release, locking.read_chart, locking.read_manifest))
+    from_kubeadm = kubeadm_images(release, files, locking.find_file, work)
+    images = with_size(
+        [partial(locking.image, wanted) for wanted in wanted_images(release, from_kubeadm)]
+    )
+    return Lock(
+        release=release.name,
+        number=release.number,
+        platforms=release.platforms,
+        images=tuple(images),
+        charts=tuple(charts),
+        files=tuple(files),
+    )
+
+
+@dataclass(slots=True)
+class _Locking:
+    """One run; what had to be fetched is kept for the checks that follow."""
+
+    release: Release
+    upstream: Upstream
+    work: Path
+    on_event: OnEvent
+    chart_bytes: dict[str, bytes] = field(default_factory=dict)
+    paths: dict[ImageReference, Path] = field(default_factory=dict)
+
+    def image(self, wanted: WantedImage) -> LockedImage:
+        task = str(wanted.reference)
+        self.on_event(Event(EventKind.START, task))
+        resolved = self.upstream.images.resolve(wanted.reference, self.release.platforms)
+        self.on_event(Event(EventKind.FINISH, task))
+        return replace(
+            unresolved_image(wanted),
+            digest=resolved.digest,
+            media_type=resolved.media_type,
+            manifests={platform: one.digest for platform, one in resolved.manifests.items()},
+            size_bytes=resolved.size_bytes,
+        )
+
+    def file(self, wanted: WantedFile) -> LockedFile:
+        locked = wanted.locked()
+        task = str(locked.reference)
+        self.on_event(Event(EventKind.START, task))
+        published: Digest | None = None
+        if wanted.checksum_url:
+            text = self.upstream.files.fetch_small(wanted.checksum_url, MAX_CHECKSUM_BYTES)
+            name = urlsplit(wanted.url).path.rpartition("/")[2]
+            published = find_checksum(text, name, wanted.checksum_url)
+        if published and not self._is_read_now(wanted):
+            digest, size = published, self.upstream.files.size_of(wanted.url)
+        elif published:
+            path = self.work / published.hex
+            size = self.upstream.files.fetch(wanted.url, path, published, task=task)
+            digest = published
+            self.paths[locked.reference] = path
+        else:
+            limit = MAX_OBJECTS_BYTES if wanted.kind is FileKind.MANIFEST else MAX_FILE_BYTES
+            path, digest = self.upstream.files.fetch_unknown(wanted.url, self.work, limit)
+            size = path.stat().st_size
+            self.paths[locked.reference] = path
+        self.on_event(Event(EventKind.FINISH, task))
+        return replace(locked, digest=digest, size_bytes=size)
+
+    def chart(self, wanted: WantedChart) -> LockedChart:
+        locked = wanted.locked()
+        task = str(locked.reference)
+        self.on_event(Event(EventKind.START, task))
+        spec = wanted.spec
+        url, data = self._chart_of(spec)
+        self.chart_bytes[spec.name] = data
+        self.on_event(Event(EventKind.FINISH, task))
+        return replace(locked, url=url, digest=Digest.of_bytes(data), size_bytes=len(data))
+
+    def read_chart(self, spec: ChartSpec) -> bytes:
+        return self.chart_bytes[spec.name]
+
+    def read_manifest(self, component: Component, name: str) -> bytes:
+        for wanted in wanted_files(self.release):
+            if (wanted.component, wanted.name, wanted.kind) == (component, name, FileKind.MANIFEST):
+                return self.paths[wanted.locked().reference].read_bytes()
+        raise AssertionError(f"manifest {name} was not locked")
+
+    def find_file(self, file: LockedFile) -> Path:
+        return self.paths[file.reference]
+
+    def _is_read_now(self, wanted: WantedFile) -> bool:
+        """Whether its bytes are needed for locking: a manifest, or the kubeadm that is asked."""
+        if wanted.kind is FileKind.MANIFEST:
+            return True
+        component = wanted.component
+        if wanted.name != component.kubeadm_file:
+            return False
+        locked = [w.locked() for w in wanted_files(self.release) if w.component == component]
+        return kubeadm_of(component, locked).reference == wanted.locked().reference
+
+    def _chart_of(self, spec: ChartSpec) -> tuple[str, bytes]:
+        if spec.repository.startswith("oci://"):
+            reference, layer = find_oci_chart(self.upstream, spec)
+            data = self.upstream.images.fetch_small_blob(reference, layer, MAX_CHART_BYTES)
+            return f"oci://{reference}", data
+        index = self.upstream.files.fetch_small(
+            index_url(spec.repository), MAX_INDEX_BYTES, page_is_fine=True
+        )
+        location = find_chart(index, spec.repository, spec.name, spec.version)
+        data = self.upstream.files.fetch_small(location.url, MAX_CHART_BYTES)
+        found = Digest.of_bytes(data)
+        if location.digest and location.digest != found:
+            raise IntegrityError(
+                "digest-mismatch",
+                f"refused chart {spec.name} {spec.version}: it is not what its index promises",
+                context={"expected": location.digest, "got": found, "from": location.url},
+                hint="the repository is inconsistent, or a proxy changed the download",
+            )
+        return location.url, data
+
+
+def find_oci_chart(upstream: Upstream, spec: ChartSpec) -> tuple[ImageReference, Descriptor]:
+    """Where a registry keeps a chart: its reference, and the layer that is the archive.
+
+    https://helm.sh/docs/topics/registries/
+    Raises NetworkError, IntegrityError[not-a-chart].
+    """
+    base = spec.repository.removeprefix("oci://")
+    reference = ImageReference.parse(f"{base}/{spec.name}:{oci_tag(spec.version)}")
+    manifest = upstream.images.fetch_manifest(reference).parsed
+    layers = [
+        layer
+        for layer in (manifest.layers if isinstance(manifest, ImageManifest) else ())
+        if layer.media_type == CHART_LAYER_TYPE
+    ]
+    if (
+        not isinstance(manifest, ImageManifest)
+        or manifest.config.media_type != CHART_CONFIG_TYPE
+        or len(layers) != 1
+    ):
+        raise IntegrityError("not-a-chart", f"{reference} is not a Helm chart")
+    return reference, layers[0]

@@ -1,0 +1,144 @@
+"""What a release asks for by name, before anything is known about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from perimeter_bundle.catalog.values import ChartSpec, Component, Release
+from perimeter_bundle.model.lock import FileKind, LockedChart, LockedFile, LockedImage
+from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reference import ImageReference
+
+
+@dataclass(frozen=True, slots=True)
+class WantedImage:
+    """An image by name, who needs it and why; one entry however many components do."""
+
+    reference: ImageReference
+    components: tuple[str, ...]
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedFile:
+    """A file or manifest for one platform, or (None) for all."""
+
+    component: Component
+    name: str
+    version: str
+    kind: FileKind
+    platform: Platform | None
+    url: str
+    checksum_url: str
+    licence: str
+
+    def locked(self) -> LockedFile:
+        """Its entry in a lock, still without a digest."""
+        return LockedFile(
+            name=self.name,
+            version=self.version,
+            component=self.component.name,
+            kind=self.kind,
+            platform=self.platform,
+            url=self.url,
+            digest=None,
+            size_bytes=0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WantedChart:
+    """A chart and the component that brings it."""
+
+    component: Component
+    spec: ChartSpec
+
+    def locked(self) -> LockedChart:
+        """Its entry in a lock, still without an address of the archive and a digest."""
+        return LockedChart(
+            name=self.spec.name,
+            version=self.spec.version,
+            component=self.component.name,
+            source=self.spec.repository,
+            url="",
+            digest=None,
+            size_bytes=0,
+        )
+
+
+def wanted_images(
+    release: Release, from_kubeadm: Sequence[tuple[str, ImageReference]] = ()
+) -> tuple[WantedImage, ...]:
+    """Every image the catalog lists, and those kubeadm listed (component name, reference)."""
+    needs: dict[ImageReference, list[tuple[str, str]]] = {}
+    for component in release.components:
+        for image in component.images:
+            needs.setdefault(image.reference, []).append((component.name, image.why))
+    for name, reference in from_kubeadm:
+        why = f"kubeadm {release.component(name).version} asks for it"
+        needs.setdefault(reference, []).append((name, why))
+    return tuple(
+        WantedImage(
+            reference,
+            tuple(sorted({component for component, _ in pairs})),
+            tuple(sorted({f"{component}: {why}" for component, why in pairs})),
+        )
+        for reference, pairs in sorted(needs.items(), key=lambda item: str(item[0]))
+    )
+
+
+def unresolved_image(image: WantedImage) -> LockedImage:
+    """The entry of an image in a lock, still without a digest."""
+    return LockedImage(
+        reference=image.reference,
+        digest=image.reference.digest,
+        media_type="",
+        manifests={},
+        size_bytes=0,
+        components=image.components,
+        why=image.why,
+    )
+
+
+def wanted_charts(release: Release) -> tuple[WantedChart, ...]:
+    """Every chart of the release."""
+    return tuple(
+        WantedChart(component, spec)
+        for component in release.components
+        for spec in component.charts
+    )
+
+
+def wanted_files(release: Release) -> tuple[WantedFile, ...]:
+    """Every file for each of the release's platforms, and every manifest."""
+    return tuple(
+        wanted for component in release.components for wanted in _files_of(component, release)
+    )
+
+
+def _files_of(component: Component, release: Release) -> Iterable[WantedFile]:
+    for file in component.files:
+        platforms: tuple[Platform | None, ...] = release.platforms if file.platforms else (None,)
+        for platform in platforms:
+            yield WantedFile(
+                component=component,
+                name=file.name,
+                version=file.version,
+                kind=FileKind.FILE,
+                platform=platform,
+                url=file.url_for(platform),
+                checksum_url=file.checksum_url_for(platform),
+                licence=file.licence,
+            )
+    for manifest in component.manifests:
+        yield WantedFile(
+            component=component,
+            name=manifest.name,
+            version=manifest.version,
+            kind=FileKind.MANIFEST,
+            platform=None,
+            url=manifest.full_url(),
+            checksum_url="",
+            licence=manifest.licence,
+        )
