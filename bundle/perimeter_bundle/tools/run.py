@@ -49,9 +49,11 @@ def run_tool(
     environment: Mapping[str, str],
     timeout_s: float,
     what: str,
+    input_bytes: bytes | None = None,
 ) -> Completed:
     """Run a program in ``folder`` to its end; ``what`` says in errors what was attempted.
 
+    Without ``input_bytes`` it reads an empty input.
     Raises HostError[tool-missing], [tool-failed] with the end of its output, [tool-timeout].
     """
     words = [str(argument) for argument in arguments]
@@ -61,7 +63,7 @@ def run_tool(
             words,
             cwd=folder,
             env=dict(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if input_bytes is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -73,7 +75,7 @@ def run_tool(
             hint="is the folder on a file system mounted noexec?" if error.errno == 13 else None,
         ) from error
     try:
-        stdout, stderr = process.communicate(timeout=timeout_s)
+        stdout, stderr = process.communicate(input_bytes, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise HostError(
             "tool-timeout", f"{what}: {words[0]} did not end within {timeout_s:g} s"

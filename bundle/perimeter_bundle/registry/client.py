@@ -1,0 +1,409 @@
+"""Pulls from OCI registries: names to digests, manifests, blobs.
+
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+What a digest names is checked against it wherever it came from, so a mirror cannot change it. A
+tag is what the first server that answers says it is; ``lock`` writes the digest down, people
+review it, and from then on nobody is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from perimeter_bundle.format.oci import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_MANIFEST_BYTES,
+    Descriptor,
+    ImageManifest,
+    OciIndex,
+    parse_manifest,
+)
+from perimeter_bundle.format.strict_json import parse_object
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import InputError, IntegrityError, NetworkError
+from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
+from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.registry.auth import Authenticator
+from perimeter_bundle.registry.choose import choose_manifest, platforms_of, runs_on
+from perimeter_bundle.registry.credentials import CredentialStore
+from perimeter_bundle.registry.endpoints import Endpoint, endpoints_for
+from perimeter_bundle.registry.retry import Clock, Retrier
+from perimeter_bundle.registry.settings import RegistrySettings
+from perimeter_bundle.registry.stop import Stop
+from perimeter_bundle.registry.transfer import MAX_BLOB_BYTES, Verified, Wanted, download
+from perimeter_bundle.registry.transport import Answer, Transport, shown_url
+
+T = TypeVar("T")
+
+IMAGE_CONFIG_TYPES: Final = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
+_KNOWN_TYPES = INDEX_TYPES | MANIFEST_TYPES
+_ACCEPT = ", ".join(sorted(_KNOWN_TYPES))
+_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedManifest:
+    """A manifest or index with the exact bytes its digest names."""
+
+    digest: Digest
+    media_type: str
+    raw: bytes
+    parsed: ImageManifest | OciIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a reference stands for, for the platforms that were asked for.
+
+    ``digest`` and ``raw`` are the index when upstream has one, else the single manifest.
+    ``descriptors`` are the configurations and layers of all ``manifests``, each blob once.
+    """
+
+    reference: ImageReference
+    digest: Digest
+    media_type: str
+    raw: bytes
+    manifests: Mapping[Platform, FetchedManifest]
+    descriptors: tuple[Descriptor, ...]
+
+    @property
+    def is_index(self) -> bool:
+        """Whether upstream has an index under this name."""
+        return self.media_type in INDEX_TYPES
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of everything: index, manifests, configurations, layers, each once."""
+        texts = {self.digest: len(self.raw)}
+        texts |= {manifest.digest: len(manifest.raw) for manifest in self.manifests.values()}
+        return sum(texts.values()) + sum(blob.size_bytes for blob in self.descriptors)
+
+
+class RegistryClient:
+    """A pull client for all registries of a run; safe to use from many threads."""
+
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        on_event: OnEvent = ignore_events,
+        *,
+        stop: Stop | None = None,
+        clock: Clock | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.settings = settings
+        self.on_event = on_event
+        self.transport = transport or Transport(settings, stop=stop, clock=clock)
+        self.retrier = Retrier(self.transport.clock, self.transport.stop, on_event)
+        store = CredentialStore(settings.docker_config, settings.helper_environment)
+        self._auth = Authenticator(self.transport, store.find)
+        self._unreachable: set[str] = set()  # mirrors that were tried long enough in this run
+
+    def resolve(self, reference: ImageReference, platforms: Sequence[Platform]) -> Resolved:
+        """What ``reference`` stands for on each of ``platforms``.
+
+        Raises NetworkError, IntegrityError, and InputError[platform-missing] with the platforms
+        there are.
+        """
+        top = self.fetch_manifest(reference)
+        if isinstance(top.parsed, OciIndex):
+            manifests = self._manifests_of(reference, top.parsed, platforms)
+        else:
+            manifests = self._single(reference, top, top.parsed, platforms)
+        blobs: dict[Digest, Descriptor] = {}
+        for manifest in manifests.values():
+            if isinstance(manifest.parsed, ImageManifest):
+                _collect(blobs, manifest.parsed.descriptors, reference)
+        return Resolved(
+            reference, top.digest, top.media_type, top.raw, manifests, tuple(blobs.values())
+        )
+
+    def fetch_manifest(
+        self, reference: ImageReference, digest: Digest | None = None
+    ) -> FetchedManifest:
+        """The manifest or index under ``digest``, else under the reference's own digest or tag."""
+        wanted = digest or reference.digest
+        name = str(wanted or reference.tag)
+        shown = f"{reference.name}@{wanted}" if wanted else str(reference)
+
+        def fetch(endpoint: Endpoint) -> FetchedManifest:
+            with self._open(
+                endpoint, endpoint.manifest_url(name), {"Accept": _ACCEPT}, f"asking for {shown}"
+            ) as answer:
+                raw = answer.read_all(MAX_MANIFEST_BYTES, f"asking for {shown}")
+                return _checked_manifest(raw, answer, shown, wanted)
+
+        return self._first(
+            reference,
+            lambda endpoint: self.retrier.run(
+                f"asking for {shown}", lambda: fetch(endpoint), task=str(reference)
+            ),
+        )
+
+    def fetch_blob(
+        self,
+        reference: ImageReference,
+        descriptor: Descriptor,
+        target: Path,
+        on_event: OnEvent | None = None,
+        *,
+        verified: Verified | None = None,
+    ) -> int:
+        """Brings a blob to ``target``, resuming what is there; gives back its size.
+
+        Errors as ``transfer.download``.
+        """
+        _refuse_absurd(descriptor, reference)
+        short = descriptor.digest.hex[:12]
+        wanted = Wanted(f"{reference.name}@{short}", descriptor.digest, descriptor.size_bytes)
+
+        def fetch(endpoint: Endpoint) -> int:
+            url = endpoint.blob_url(descriptor.digest)
+            return download(
+                lambda headers: self._open(
+                    endpoint, url, headers, f"fetching {wanted.task}", frozenset({416})
+                ),
+                target,
+                wanted,
+                retrier=self.retrier,
+                on_event=on_event or self.on_event,
+                verified=verified,
+            )
+
+        return self._first(reference, fetch)
+
+    def fetch_small_blob(
+        self, reference: ImageReference, descriptor: Descriptor, limit_bytes: int
+    ) -> bytes:
+        """The bytes of a blob that fits into memory, checked against its digest."""
+        shown = f"{reference.name}@{descriptor.digest}"
+        if descriptor.size_bytes > limit_bytes:
+            raise IntegrityError(
+                "absurd-size",
+                f"refused {shown}: it is larger than it may be",
+                context={"promised": f"{descriptor.size_bytes} bytes", "limit": limit_bytes},
+            )
+
+        def fetch(endpoint: Endpoint) -> bytes:
+            url = endpoint.blob_url(descriptor.digest)
+            with self._open(endpoint, url, {}, f"fetching {shown}") as answer:
+                data = answer.read_all(limit_bytes, f"fetching {shown}")
+                _refuse_other_digest(data, descriptor.digest, shown, answer)
+                return data
+
+        return self._first(
+            reference,
+            lambda endpoint: self.retrier.run(
+                f"fetching {shown}", lambda: fetch(endpoint), task=str(reference)
+            ),
+        )
+
+    def _open(
+        self,
+        endpoint: Endpoint,
+        url: str,
+        headers: Mapping[str, str],
+        attempted: str,
+        accept: frozenset[int] = frozenset(),
+    ) -> Answer:
+        return self._auth.open(
+            "GET",
+            url,
+            headers,
+            host=endpoint.host,
+            scope=endpoint.scope,
+            accept=accept,
+            attempted=attempted,
+        )
+
+    def _first(self, reference: ImageReference, action: Callable[[Endpoint], T]) -> T:
+        """What the first place that has it gives; a mirror that fails is passed over."""
+        problems: list[str] = []
+        for endpoint in endpoints_for(reference, self.settings):
+            if endpoint.base in self._unreachable:
+                continue
+            try:
+                return action(endpoint)
+            except (NetworkError, IntegrityError) as error:
+                if not endpoint.is_mirror:
+                    if problems:
+                        error.problems = (*error.problems, *problems)
+                    raise
+                if error.code in ("connect-failed", "timed-out"):
+                    self._unreachable.add(endpoint.base)
+                found = error.context.get("found", error.code)
+                problems.append(f"mirror {endpoint.host}: {error.message}: {found}")
+                self.on_event(Event(EventKind.WARNING, str(reference), problems[-1]))
+        raise AssertionError("unreachable: the last place is no mirror")
+
+    def _manifests_of(
+        self, reference: ImageReference, index: OciIndex, platforms: Sequence[Platform]
+    ) -> dict[Platform, FetchedManifest]:
+        chosen = {wanted: choose_manifest(index.manifests, wanted) for wanted in platforms}
+        missing = [wanted for wanted, entry in chosen.items() if entry is None]
+        if missing:
+            raise _platform_missing(reference, missing, platforms_of(index.manifests))
+        manifests = {}
+        for wanted, entry in chosen.items():
+            if entry is None:
+                continue
+            if entry.size_bytes > MAX_MANIFEST_BYTES:
+                _refuse_size(reference, entry.digest, entry.size_bytes, MAX_MANIFEST_BYTES)
+            manifest = self.fetch_manifest(reference, entry.digest)
+            if len(manifest.raw) != entry.size_bytes:
+                _refuse_size(reference, entry.digest, entry.size_bytes, len(manifest.raw))
+            if not isinstance(manifest.parsed, ImageManifest):
+                raise IntegrityError(
+                    "bad-manifest",
+                    f"{reference}: the index names another index for {wanted}",
+                    hint="nested indexes are not supported; name the inner one by its digest",
+                )
+            manifests[wanted] = manifest
+        return manifests
+
+    def _single(
+        self,
+        reference: ImageReference,
+        top: FetchedManifest,
+        manifest: ImageManifest,
+        platforms: Sequence[Platform],
+    ) -> dict[Platform, FetchedManifest]:
+        """A manifest without an index: only its configuration tells what it was built for."""
+        built_for: tuple[Platform, ...] = ()
+        if manifest.config.media_type in IMAGE_CONFIG_TYPES and platforms:
+            config = self.fetch_small_blob(reference, manifest.config, MAX_MANIFEST_BYTES)
+            built_for = (_platform_of_config(config, reference),)
+            missing = [wanted for wanted in platforms if not runs_on(built_for[0], wanted)]
+            if missing:
+                raise _platform_missing(reference, missing, built_for)
+        # anything that is not an image (a chart, an artifact) is the same on every platform
+        return dict.fromkeys(platforms, top)
+
+
+def _checked_manifest(
+    raw: bytes, answer: Answer, shown: str, wanted: Digest | None
+) -> FetchedManifest:
+    header_type = answer.content_type
+    if header_type in _PAGES:
+        raise NetworkError(
+            "not-a-registry",
+            f"asking for {shown}: a web page came instead of a manifest",
+            context={"found": header_type, "from": shown_url(answer.url)},
+            hint="a proxy may want a login, or this host is not a registry",
+        )
+    digest = wanted or Digest.of_bytes(raw)
+    _refuse_other_digest(raw, digest, shown, answer)
+    stated = answer.headers.get("Docker-Content-Digest", "").strip()
+    if stated:
+        _refuse_other_digest(raw, _stated_digest(stated, shown), shown, answer)
+    try:
+        document = parse_object(raw, "the manifest", max_bytes=MAX_MANIFEST_BYTES)
+        if header_type.startswith(_SCHEMA_1) or document.get("schemaVersion") == 1:
+            raise InputError(
+                "schema-1",
+                f"{shown} is an image in Docker's old format (schema 1)",
+                hint="nothing current can run it; use a newer tag or push it again",
+            )
+        parsed = parse_manifest(raw)
+    except IntegrityError as error:
+        raise IntegrityError(
+            "bad-manifest",
+            f"{shown}: {error.message}",
+            problems=error.problems,
+            context={"digest": digest, "from": shown_url(answer.url)},
+            hint="the image is damaged upstream, or this host is not a registry",
+        ) from error
+    if header_type in _KNOWN_TYPES and header_type != document.get("mediaType", header_type):
+        # two readers could see two images in the same bytes: CVE-2021-41190
+        raise IntegrityError(
+            "bad-manifest",
+            f"{shown}: the registry and the manifest name different media types",
+            context={"registry": header_type, "manifest": parsed.media_type},
+            hint="the image is damaged upstream",
+        )
+    return FetchedManifest(digest, parsed.media_type, raw, parsed)
+
+
+def _stated_digest(text: str, shown: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except InputError as error:
+        raise IntegrityError(
+            "digest-mismatch",
+            f"asking for {shown}: the registry states a digest that is none",
+            context={"found": repr(text[:100])},
+        ) from error
+
+
+def _refuse_other_digest(data: bytes, expected: Digest, shown: str, answer: Answer) -> None:
+    hasher = expected.new_hasher()
+    hasher.update(data)
+    found = Digest.of_hasher(hasher)
+    if found != expected:
+        raise IntegrityError(
+            "digest-mismatch",
+            f"refused {shown}",
+            context={"expected": expected, "found": found, "from": shown_url(answer.url)},
+            hint="a proxy may be rewriting downloads, or the registry is damaged; try a mirror",
+        )
+
+
+def _collect(
+    blobs: dict[Digest, Descriptor], found: Sequence[Descriptor], reference: ImageReference
+) -> None:
+    for descriptor in found:
+        _refuse_absurd(descriptor, reference)
+        known = blobs.setdefault(descriptor.digest, descriptor)
+        if known.size_bytes != descriptor.size_bytes:
+            _refuse_size(reference, known.digest, known.size_bytes, descriptor.size_bytes)
+
+
+def _refuse_absurd(descriptor: Descriptor, reference: ImageReference) -> None:
+    if descriptor.size_bytes > MAX_BLOB_BYTES:
+        _refuse_size(reference, descriptor.digest, descriptor.size_bytes, MAX_BLOB_BYTES)
+
+
+def _refuse_size(reference: ImageReference, digest: Digest, promised: int, found: int) -> None:
+    raise IntegrityError(
+        "size-mismatch",
+        f"refused {reference}: a size in its manifest is wrong",
+        context={"blob": digest, "promised": f"{promised} bytes", "found": f"{found} bytes"},
+        hint="the image is damaged upstream",
+    )
+
+
+def _platform_missing(
+    reference: ImageReference, missing: Sequence[Platform], there: Sequence[Platform]
+) -> InputError:
+    names = ", ".join(map(str, missing))
+    return InputError(
+        "platform-missing",
+        f"{reference} has nothing for {names}",
+        context={"there is": ", ".join(map(str, there)) or "no platform at all"},
+        hint="collect another platform, or use a tag that was built for this one",
+    )
+
+
+def _platform_of_config(config: bytes, reference: ImageReference) -> Platform:
+    document = parse_object(config, f"the configuration of {reference}", max_bytes=len(config))
+    parts = [str(document.get(key) or "") for key in ("os", "architecture", "variant")]
+    try:
+        return Platform.parse("/".join(parts if parts[2] else parts[:2]))
+    except InputError as error:
+        raise IntegrityError(
+            "bad-manifest",
+            f"{reference} does not say which platform it was built for",
+            context={"os": repr(parts[0])[:50], "architecture": repr(parts[1])[:50]},
+            hint="the image is damaged upstream",
+        ) from error

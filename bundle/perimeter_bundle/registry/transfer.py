@@ -1,0 +1,410 @@
+"""One blob or file from a server to its place on disc; resumable, never wrong under its name.
+
+What holds, and where:
+
+ 1. bytes go to ``<hex>.part`` beside the target and are hashed and counted on the way;
+ 2. a part file from an earlier run is hashed from its start before a byte is added to it;
+ 3. a server that ignores Range, or answers another range, makes the transfer start over;
+ 4. nothing past the expected size is read, and a shorter body is asked for again where it ended;
+ 5. only the expected digest gets the name of the target, after the bytes are on the disc;
+ 6. a wrong digest removes the part file; when it was fetched in pieces, one fresh attempt follows;
+ 7. a target that is there already is hashed before it is believed, once a run.
+
+Keeping the part file after every other mishap is what makes an interrupted run cheap.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import HostError, IntegrityError
+from perimeter_bundle.model.events import Event, EventKind, OnEvent
+from perimeter_bundle.registry.retry import MIB, Failure, FailureKind, Retrier
+from perimeter_bundle.registry.transport import Answer, shown_url
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+PART_SUFFIX = ".part"
+MAX_BLOB_BYTES = 512 * 1024 * MIB  # larger than any layer there is; a larger promise is a lie
+READ_BUFFER_BYTES = 1 * MIB
+EVENT_EVERY_BYTES = 4 * MIB
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+# Opens the source with these headers. Statuses 200, 206 and 416 come back; Failure or a final
+# error is raised for others.
+OpenSource = Callable[[dict[str, str]], Answer]
+
+
+class Verified:
+    """Paths whose bytes were hashed in this run; they need not be hashed again."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def add(self, path: Path) -> None:
+        """Remembers that ``path`` holds what its name says."""
+        with self._lock:
+            self._paths.add(path)
+
+    def __contains__(self, path: Path) -> bool:
+        with self._lock:
+            return path in self._paths
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to arrive, and under which name it is spoken of.
+
+    ``size_bytes`` is None when nobody promised a size (a file that is being locked);
+    then ``limit_bytes`` alone bounds it.
+    """
+
+    task: str
+    digest: Digest
+    size_bytes: int | None
+    limit_bytes: int = MAX_BLOB_BYTES
+
+
+@dataclass(slots=True)
+class _Part:
+    """The open part file with the hash of everything in it."""
+
+    path: Path
+    descriptor: int
+    hasher: _Hash
+    bytes_done: int = 0
+    was_resumed: bool = False  # so a wrong digest may come from joining pieces
+    reported_bytes: int = field(default=0)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.write(self.descriptor, view)
+            self.hasher.update(view[:written])
+            self.bytes_done += written
+            view = view[written:]
+
+    def start_over(self, digest: Digest) -> None:
+        os.ftruncate(self.descriptor, 0)
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        self.hasher = digest.new_hasher()
+        self.bytes_done = self.reported_bytes = 0
+        self.was_resumed = False
+
+
+def download(
+    open_source: OpenSource,
+    target: Path,
+    wanted: Wanted,
+    *,
+    retrier: Retrier,
+    on_event: OnEvent,
+    verified: Verified | None = None,
+) -> int:
+    """Brings ``wanted`` to ``target`` and gives back its size in bytes.
+
+    Raises NetworkError after the retries, IntegrityError for other bytes than promised,
+    HostError[no-room], HostError[busy] when another process fetches the same, StoppedError.
+    """
+    if wanted.size_bytes is not None and wanted.size_bytes > wanted.limit_bytes:
+        raise IntegrityError(
+            "absurd-size",
+            f"refused {wanted.task}: no honest blob is that large",
+            context={"promised": f"{wanted.size_bytes} bytes", "limit": wanted.limit_bytes},
+        )
+    present = _already_there(target, wanted, verified, retrier, on_event)
+    if present is not None:
+        on_event(_event(EventKind.SKIP, wanted, present))
+        return present
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _open_part(target, wanted, retrier)
+    try:
+        on_event(_event(EventKind.START, wanted, part.bytes_done))
+        size = _fetch(open_source, part, wanted, retrier, on_event)
+        os.fsync(part.descriptor)
+        part.path.replace(target)  # the lock goes with the descriptor, the name is free again
+        sync_folder(target.parent)
+    except OSError as error:
+        raise _host_error(error, target, wanted, part.bytes_done) from error
+    finally:
+        os.close(part.descriptor)
+    if verified is not None:
+        verified.add(target)
+    on_event(_event(EventKind.FINISH, wanted, size))
+    return size
+
+
+def part_path(target: Path, digest: Digest) -> Path:
+    """Where the bytes wait until they are complete."""
+    return target.with_name(digest.hex + PART_SUFFIX)
+
+
+def hash_file(path: Path, digest: Digest, check: Callable[[], None] | None = None) -> Digest:
+    """The digest of a file's bytes, by the algorithm of ``digest``."""
+    with path.open("rb", buffering=0) as stream:
+        return Digest.of_hasher(_hash_stream(stream.fileno(), digest, check)[0])
+
+
+def _already_there(
+    target: Path,
+    wanted: Wanted,
+    verified: Verified | None,
+    retrier: Retrier,
+    on_event: OnEvent,
+) -> int | None:
+    """The size of a target that holds the right bytes; removes one that does not."""
+    try:
+        size = target.stat().st_size
+        if verified is not None and target in verified:
+            return size
+        if hash_file(target, wanted.digest, retrier.stop.check) == wanted.digest:
+            if verified is not None:
+                verified.add(target)
+            return size
+        target.unlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _host_error(error, target, wanted, 0) from error
+    note = f"{target.name} held other bytes than its name says; it is fetched again"
+    on_event(Event(EventKind.WARNING, wanted.task, note))
+    return None
+
+
+def _open_part(target: Path, wanted: Wanted, retrier: Retrier) -> _Part:
+    path = part_path(target, wanted.digest)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise _host_error(error, target, wanted, 0) from error
+    try:
+        _lock(descriptor, path)
+        hasher, size = _hash_stream(descriptor, wanted.digest, retrier.stop.check)
+        part = _Part(path, descriptor, hasher, size, was_resumed=size > 0)
+        if wanted.size_bytes is not None and size > wanted.size_bytes:
+            part.start_over(wanted.digest)
+        _refuse_without_room(target, wanted, part.bytes_done)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise HostError(
+            "busy",
+            f"another process is fetching {wanted.task} into the same folder",
+            context={"file": path},
+            hint="let it finish, or end it",
+        ) from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return part
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if not path.exists() or not os.path.samestat(path.stat(), os.fstat(descriptor)):
+        raise BlockingIOError  # its owner finished between open and lock
+
+
+def _fetch(
+    open_source: OpenSource, part: _Part, wanted: Wanted, retrier: Retrier, on_event: OnEvent
+) -> int:
+    """Fills the part file until it holds the wanted digest; gives back its size."""
+    for is_last in (False, True):
+        retrier.run(
+            f"fetching {wanted.task}",
+            lambda: _fetch_rest(open_source, part, wanted, on_event),
+            task=wanted.task,
+            done_bytes=lambda: part.bytes_done,
+        )
+        found = Digest.of_hasher(part.hasher)
+        if found == wanted.digest:
+            return part.bytes_done
+        if part.was_resumed and not is_last:
+            note = "what was fetched in several pieces is not one whole; starting over"
+            on_event(Event(EventKind.WARNING, wanted.task, note))
+            part.start_over(wanted.digest)
+            continue
+        size = part.bytes_done
+        part.path.unlink(missing_ok=True)
+        raise IntegrityError(
+            "digest-mismatch",
+            f"refused {wanted.task}",
+            context={
+                "expected": wanted.digest,
+                "found": f"{found} after {size} bytes",
+            },
+            hint="a proxy may be rewriting downloads, or the server changed it; try a mirror",
+        )
+    raise AssertionError("unreachable: the second round returns or raises")
+
+
+def _fetch_rest(open_source: OpenSource, part: _Part, wanted: Wanted, on_event: OnEvent) -> None:
+    """One request for what is missing."""
+    if wanted.size_bytes is not None and part.bytes_done == wanted.size_bytes:
+        return
+    headers = {"Range": f"bytes={part.bytes_done}-"} if part.bytes_done else {}
+    with open_source(headers) as answer:
+        if answer.status == 416:
+            # the part is as long as the server's file or longer; without a promised size the
+            # digest decides, and a wrong one starts over because the bytes are old
+            if wanted.size_bytes is None and range_total(answer) == part.bytes_done:
+                return
+            part.start_over(wanted.digest)
+            raise Failure(FailureKind.TRUNCATED, "416: the server has no such range")
+        if answer.status == 206 and not _continues(answer, part.bytes_done):
+            part.start_over(wanted.digest)
+            raise Failure(FailureKind.TRUNCATED, "the server answered another range")
+        if answer.status == 200 and part.bytes_done:
+            part.start_over(wanted.digest)
+        part.was_resumed = part.was_resumed or part.bytes_done > 0
+        _refuse_other_size(answer, part, wanted)
+        promised = answer.length_bytes
+        before = part.bytes_done
+        for data in answer.chunks():
+            _refuse_too_much(part.bytes_done + len(data), part, wanted, answer)
+            part.write(data)
+            if part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES:
+                part.reported_bytes = part.bytes_done
+                on_event(_event(EventKind.PROGRESS, wanted, part.bytes_done))
+        got = part.bytes_done - before
+    if promised is not None and got < promised:
+        raise Failure(FailureKind.TRUNCATED, f"{got} of {promised} promised bytes came")
+    if wanted.size_bytes is not None and part.bytes_done < wanted.size_bytes:
+        raise Failure(FailureKind.TRUNCATED, f"{part.bytes_done} of {wanted.size_bytes} bytes came")
+
+
+def _continues(answer: Answer, position: int) -> bool:
+    """Whether a 206 starts where this part file ends."""
+    return answer.headers.get("Content-Range", "").strip().lower().startswith(f"bytes {position}-")
+
+
+def range_total(answer: Answer) -> int | None:
+    """The size of the whole that a Content-Range header states, None without one."""
+    total = answer.headers.get("Content-Range", "").rpartition("/")[2].strip()
+    return int(total[:18]) if total.isascii() and total.isdigit() else None
+
+
+def _refuse_other_size(answer: Answer, part: _Part, wanted: Wanted) -> None:
+    """A promise of another size than the expected one is wrong before the first byte."""
+    promised = answer.length_bytes
+    if promised is None:
+        return
+    whole = part.bytes_done + promised
+    if wanted.size_bytes is None:
+        if whole > wanted.limit_bytes:
+            _refuse_too_much(whole, part, wanted, answer)
+    elif whole != wanted.size_bytes:
+        is_page = answer.content_type in ("text/html", "application/xhtml+xml")
+        raise IntegrityError(
+            "size-mismatch",
+            f"refused {wanted.task}: the server offers something else",
+            context={
+                "expected": f"{wanted.size_bytes} bytes",
+                "found": f"{whole} bytes of {answer.content_type or 'no type'}",
+                "from": shown_url(answer.url),
+            },
+            hint="it is a web page: a proxy may want a login"
+            if is_page
+            else "a proxy may be rewriting downloads, or the server changed it; try a mirror",
+        )
+
+
+def _refuse_too_much(size: int, part: _Part, wanted: Wanted, answer: Answer) -> None:
+    limit = wanted.limit_bytes if wanted.size_bytes is None else wanted.size_bytes
+    if size > limit:
+        part.path.unlink(missing_ok=True)
+    refuse_larger(size, limit, wanted.task, answer)
+
+
+def refuse_larger(size: int, limit: int, task: str, answer: Answer) -> None:
+    """Raises IntegrityError[size-mismatch] when ``size`` bytes are more than allowed."""
+    if size <= limit:
+        return
+    raise IntegrityError(
+        "size-mismatch",
+        f"refused {task}: more came than there may be",
+        context={
+            "expected": f"at most {limit} bytes",
+            "found": f"at least {size} bytes",
+            "from": shown_url(answer.url),
+        },
+        hint="a proxy may be rewriting downloads, or the server changed it; try a mirror",
+    )
+
+
+def _hash_stream(
+    descriptor: int, digest: Digest, check: Callable[[], None] | None
+) -> tuple[_Hash, int]:
+    hasher, size = digest.new_hasher(), 0
+    buffer = bytearray(READ_BUFFER_BYTES)
+    view = memoryview(buffer)
+    while got := os.readv(descriptor, [buffer]):
+        if check:
+            check()
+        hasher.update(view[:got])
+        size += got
+    return hasher, size
+
+
+def _refuse_without_room(target: Path, wanted: Wanted, bytes_done: int) -> None:
+    missing = _missing(wanted, bytes_done)
+    if missing is not None and missing > shutil.disk_usage(target.parent).free:
+        raise _no_room(target.parent, wanted.task, missing, bytes_done)
+
+
+def host_error(
+    error: OSError, folder: Path, task: str, needed_bytes: int | None = None, kept_bytes: int = 0
+) -> HostError:
+    """The error to raise for what this machine refused; [no-room] says how much is needed."""
+    if error.errno in NO_ROOM:
+        return _no_room(folder, task, needed_bytes, kept_bytes)
+    return HostError(
+        "cannot-write",
+        f"cannot write {task} to {folder}",
+        context={"found": error.strerror or type(error).__name__},
+        hint="check the folder's owner, its permissions and the disc",
+    )
+
+
+def _host_error(error: OSError, target: Path, wanted: Wanted, bytes_done: int) -> HostError:
+    return host_error(error, target.parent, wanted.task, _missing(wanted, bytes_done), bytes_done)
+
+
+def _missing(wanted: Wanted, bytes_done: int) -> int | None:
+    return None if wanted.size_bytes is None else wanted.size_bytes - bytes_done
+
+
+def _no_room(folder: Path, task: str, needed_bytes: int | None, kept_bytes: int) -> HostError:
+    return HostError(
+        "no-room",
+        f"no room for {task} in {folder}",
+        context={
+            "needed": "unknown" if needed_bytes is None else f"{needed_bytes} bytes more",
+            "free": f"{shutil.disk_usage(folder).free} bytes",
+            "kept": f"{kept_bytes} bytes",
+        },
+        hint="make room and run the same command again: it goes on where it stopped",
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _event(kind: EventKind, wanted: Wanted, done: int) -> Event:
+    return Event(kind, wanted.task, done_bytes=done, total_bytes=wanted.size_bytes)

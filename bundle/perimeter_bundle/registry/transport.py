@@ -1,0 +1,383 @@
+"""One way out: every HTTP request of the connected side, images and files alike.
+
+Redirects are followed here and not by the library, so that one place decides what may travel
+along: no credential goes to another origin, no redirect leads from TLS to plain text. Addresses
+are shown without their query, since a signed address is a credential too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Final
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import urllib3
+from urllib3 import exceptions as http_errors
+from urllib3.util import Timeout, make_headers, parse_url
+
+from perimeter_bundle import __version__
+from perimeter_bundle.model.errors import InputError, NetworkError
+from perimeter_bundle.registry.retry import Clock, Failure, FailureKind, retry_after_s
+from perimeter_bundle.registry.settings import RegistrySettings, goes_past_proxy, is_loopback
+from perimeter_bundle.registry.stop import Stop
+
+CHUNK_BYTES: Final = 1024 * 1024
+MAX_REDIRECTS: Final = 8
+SLOWEST_BYTES_PER_S: Final = 1024  # below this for a whole read timeout counts as a stall
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PASSING_STATUSES = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+_ERROR_CODE = re.compile(r"[A-Z_]{1,60}")
+
+# urllib3 writes the query of each request to its debug log, signatures included
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+
+
+class Answer:
+    """An HTTP answer whose body has not been read; use it in a ``with`` block."""
+
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        url: str,
+        *,
+        stop: Stop,
+        clock: Clock,
+        read_timeout_s: float,
+    ) -> None:
+        self._response = response
+        self._stop = stop
+        self._clock = clock
+        self._read_timeout_s = read_timeout_s
+        self.status: int = response.status
+        self.url = url  # after redirects; may hold a signature: show it with shown_url only
+        self.headers: Mapping[str, str] = response.headers
+
+    @property
+    def length_bytes(self) -> int | None:
+        """What Content-Length promises, None without a usable one."""
+        text = self.headers.get("Content-Length", "").strip()
+        return int(text[:18]) if text.isascii() and text.isdigit() else None
+
+    @property
+    def content_type(self) -> str:
+        """The media type alone, lower case, empty when there is none."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it comes, at most CHUNK_BYTES at once, never decoded.
+
+        Raises Failure when it stalls or ends early, StoppedError when work should end.
+        """
+        window_start_s, window_bytes = self._clock.monotonic(), 0
+        wake = getattr(self._response, "shutdown", self._response.close)
+        with self._stop.waking(wake):
+            while True:
+                data = self._read_some()
+                # data read after a shutdown may be rubbish: it must never be given out
+                self._stop.check()
+                if not data:
+                    return
+                yield data
+                window_bytes += len(data)
+                passed_s = self._clock.monotonic() - window_start_s
+                if passed_s >= self._read_timeout_s:
+                    if window_bytes < SLOWEST_BYTES_PER_S * passed_s:
+                        raise Failure(
+                            FailureKind.TIMEOUT, f"only {window_bytes} bytes in {passed_s:.0f} s"
+                        )
+                    window_start_s, window_bytes = self._clock.monotonic(), 0
+
+    def read_all(self, limit_bytes: int, attempted: str) -> bytes:
+        """The whole body; raises NetworkError[too-large] past the limit."""
+        body = bytearray()
+        for chunk in self.chunks():
+            body += chunk
+            if len(body) > limit_bytes:
+                raise NetworkError(
+                    "too-large",
+                    f"{attempted}: the answer is larger than it may be",
+                    context={"at most": f"{limit_bytes} bytes", "from": shown_url(self.url)},
+                    hint="something between here and the server may have replaced the answer",
+                )
+        return bytes(body)
+
+    def _read_some(self) -> bytes:
+        try:
+            return self._response.read1(CHUNK_BYTES, decode_content=False) or b""
+        except http_errors.ReadTimeoutError as error:
+            self._stop.check()
+            raise Failure(
+                FailureKind.TIMEOUT, f"nothing came for {self._read_timeout_s:g} s"
+            ) from error
+        except (http_errors.HTTPError, OSError) as error:
+            self._stop.check()
+            raise Failure(FailureKind.TRUNCATED, _short(error)) from error
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # a connection is worth keeping only when nothing or little is left on it
+        left = getattr(self._response, "length_remaining", None)
+        if kind is None and left is not None and left <= CHUNK_BYTES // 16:
+            with suppress(http_errors.HTTPError, OSError):
+                self._response.drain_conn()
+                self._response.release_conn()
+                return
+        self._response.close()
+
+
+class Transport:
+    """Opens addresses over pooled connections; safe to use from many threads."""
+
+    def __init__(
+        self, settings: RegistrySettings, *, stop: Stop | None = None, clock: Clock | None = None
+    ) -> None:
+        self.settings = settings
+        self.stop = stop or Stop()
+        self.clock = clock or Clock()
+        self._context = _tls_context(settings)
+        self._timeout = Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s)
+        self._direct = urllib3.PoolManager(
+            num_pools=32, maxsize=settings.workers, ssl_context=self._context
+        )
+        self._proxied = {
+            scheme: self._proxy_manager(address)
+            for scheme, address in settings.proxies.items()
+            if scheme != "no"
+        }
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        accept: frozenset[int] = frozenset(),
+        body: bytes | None = None,
+        attempted: str = "",
+    ) -> Answer:
+        """The answer at the end of all redirects, with a status of 200, 206 or one in ``accept``.
+
+        Raises Failure for what may pass, NetworkError for what will not.
+        """
+        what = attempted or f"{method} {shown_url(url)}"
+        sent = {"Accept-Encoding": "identity", "User-Agent": f"perimeter-bundle/{__version__}"}
+        sent |= headers or {}
+        for _ in range(MAX_REDIRECTS + 1):
+            self.refuse_plain_text(url, what)
+            answer = self._send(method, url, sent, body, what)
+            if answer.status not in _REDIRECTS or "Location" not in answer.headers:
+                return self._judge(answer, accept, what)
+            with answer:
+                target = urljoin(url, answer.headers["Location"])
+            if _origin(target) != _origin(url):
+                sent = {key: value for key, value in sent.items() if key != "Authorization"}
+            url = target
+        raise NetworkError(
+            "too-many-redirects",
+            f"{what}: more than {MAX_REDIRECTS} redirects",
+            context={"last": shown_url(url)},
+            hint="the server sends requests round in circles; a login page may be the reason",
+        )
+
+    def refuse_plain_text(self, url: str, attempted: str) -> None:
+        """Raises NetworkError[not-https] for an address without TLS that was not allowed."""
+        parts = _split(url)
+        if parts.scheme == "https" and parts.hostname:
+            return
+        if parts.scheme == "http" and parts.hostname:
+            host = parts.netloc.rpartition("@")[2]
+            if is_loopback(parts.hostname) or host in self.settings.unsafe_http_hosts:
+                return
+        raise NetworkError(
+            "not-https",
+            f"{attempted}: refused to go on without TLS",
+            context={"address": shown_url(url)},
+            hint="give an https mirror; a host can be allowed by name if nothing else works",
+        )
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, what: str
+    ) -> Answer:
+        self.stop.check()
+        with _translated(what):
+            response = self._manager(url).request(
+                method,
+                url,
+                body=body,
+                headers=dict(headers),
+                timeout=self._timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        return Answer(
+            response,
+            url,
+            stop=self.stop,
+            clock=self.clock,
+            read_timeout_s=self.settings.read_timeout_s,
+        )
+
+    def _judge(self, answer: Answer, accept: frozenset[int], what: str) -> Answer:
+        encoding = answer.headers.get("Content-Encoding", "identity").lower()
+        if answer.status in (200, 206) and encoding not in ("identity", ""):
+            answer.__exit__(None, None, None)
+            raise NetworkError(
+                "content-encoding",
+                f"{what}: the answer is packed though it was asked for as it is",
+                context={"found": f"Content-Encoding: {encoding[:40]}"},
+                hint="a proxy is rewriting downloads; fetch from another mirror",
+            )
+        if answer.status in (200, 206) or answer.status in accept:
+            return answer
+        with answer:
+            found = f"{answer.status} from {shown_url(answer.url)}"
+            if answer.status == 429 or answer.status in _PASSING_STATUSES:
+                kind = FailureKind.THROTTLED if answer.status == 429 else FailureKind.SERVER
+                asked_s = retry_after_s(answer.headers.get("Retry-After"), self.clock.wall())
+                raise Failure(kind, found, retry_after_s=asked_s)
+            raise refusal(answer, what)
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        parts = _split(url)
+        proxy = self._proxied.get(parts.scheme) or self._proxied.get("all")
+        host = parts.hostname or ""
+        if proxy is None or goes_past_proxy(host, self.settings.proxies.get("no", "")):
+            return self._direct
+        return proxy
+
+    def _proxy_manager(self, address: str) -> urllib3.ProxyManager:
+        full = address if "://" in address else f"http://{address}"
+        try:
+            parsed = parse_url(full)
+            auth = make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else {}
+            return urllib3.ProxyManager(
+                parsed._replace(auth=None).url,
+                proxy_headers=auth,
+                num_pools=32,
+                maxsize=self.settings.workers,
+                ssl_context=self._context,
+                proxy_ssl_context=self._context,
+            )
+        except (http_errors.HTTPError, ValueError) as error:
+            raise InputError(
+                "bad-proxy",
+                "a proxy variable does not hold an address",
+                hint="it reads http://host:port",
+            ) from error
+
+
+def refusal(answer: Answer, attempted: str) -> NetworkError:
+    """The final error for a status that will not pass by waiting."""
+    code, hint = {
+        401: ("unauthorized", "log in with docker login, or check the credentials stored there"),
+        403: ("forbidden", "these credentials may not read it; check name and permissions"),
+        404: ("not-found", "check the name and the version; it may have been removed upstream"),
+    }.get(answer.status, ("bad-answer", "something else than the expected server answered"))
+    context = {"found": f"{answer.status} from {shown_url(answer.url)}"}
+    reason = _error_code(answer)
+    if reason:
+        context["reason"] = reason
+    return NetworkError(code, f"{attempted} was refused", context=context, hint=hint)
+
+
+def shown_url(url: str) -> str:
+    """``url`` without what may be a secret: user, password, query, fragment."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:500]
+    except ValueError:
+        return "(not an address)"
+
+
+def _error_code(answer: Answer) -> str:
+    # Only the code: a server could echo anything, a token for example, into its message.
+    # https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
+    try:
+        document = json.loads(answer.read_all(64 * 1024, "error"))
+        code = document["errors"][0]["code"]
+    except (Failure, NetworkError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
+
+
+def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=settings.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(
+                "bad-ca-file",
+                f"cannot read certificates from {settings.ca_file}",
+                context={"found": error},
+                hint="it must hold PEM certificates",
+            ) from error
+    return context
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise NetworkError("bad-address", f"not an address: {shown_url(url)!r}") from error
+    return parts
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    parts = _split(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except http_errors.SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+            raise Failure(FailureKind.CONNECT, _short(error)) from error
+        raise NetworkError(
+            "tls-untrusted",
+            f"{what}: the server's certificate is not trusted",
+            context={"found": _short(error)},
+            hint="name the file with the certificate authority: --ca-file",
+        ) from error
+    except (
+        http_errors.ConnectTimeoutError,
+        http_errors.NewConnectionError,
+        http_errors.ProxyError,
+    ) as error:
+        raise Failure(FailureKind.CONNECT, _short(error)) from error
+    except http_errors.ReadTimeoutError as error:
+        raise Failure(FailureKind.TIMEOUT, "no answer came in time") from error
+    except (http_errors.LocationParseError, http_errors.URLSchemeUnknown) as error:
+        raise NetworkError("bad-address", f"{what}: not an address") from error
+    except (http_errors.HTTPError, OSError) as error:
+        raise Failure(FailureKind.BROKEN, _short(error)) from error
+
+
+def _short(error: BaseException) -> str:
+    """The innermost reason, without object addresses and without the request's address."""
+    while isinstance(error.__cause__ or error.__context__, OSError):
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    if isinstance(error, http_errors.IncompleteRead):
+        return f"the connection ended {error.expected or 'some'} bytes early"
+    return type(error).__name__
