@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perimeter_bundle.format.manifest import BundleManifest
 from perimeter_bundle.model.errors import InputError
@@ -40,6 +40,10 @@ class History:
     newest_number: int | None = None  # of the newest release that was applied, or begun
     newest_release: str = ""
     finished_steps: frozenset[str] = frozenset()  # by an interrupted run of this bundle and site
+
+    def forgetting_steps(self) -> History:
+        """The same for a run that skips nothing."""
+        return replace(self, finished_steps=frozenset())
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ class EntryKind(Enum):
     STEP_SKIPPED = "step-skipped"  # an interrupted run had finished it
     STEP_FAILED = "step-failed"
     RUN_FINISHED = "run-finished"
-    RUN_FAILED = "run-failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,7 @@ class BundleFacts:
     manifest: BundleManifest
     charts: Mapping[str, ChartNotes] = field(default_factory=dict)  # chart name → notes
     image_digests: Mapping[str, tuple[Digest, ...]] = field(default_factory=dict)
-
-    def blob(self, digest: Digest) -> str:
-        """Absolute path of a blob."""
-        return str(self.root / layout.blob_path(digest))
+    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes by path in the bundle
 
 
 def facts_of(bundle: VerifiedBundle) -> BundleFacts:
@@ -58,6 +55,7 @@ def facts_of(bundle: VerifiedBundle) -> BundleFacts:
         image_digests={
             item.name: _digests(bundle, item) for item in bundle.manifest.items_of(ItemKind.IMAGE)
         },
+        sizes=bundle.sizes,
     )
 
 
@@ -145,12 +143,12 @@ def _files(facts: BundleFacts, replicas: tuple[RegistryEndpoint, ...]) -> Variab
 
 
 def _payload(facts: BundleFacts, item: BundleItem) -> Variables:
-    blob = Path(facts.blob(item.payload))
+    path = layout.blob_path(item.payload)
     return {
         "version": item.version,
         "sha256": item.payload.hex,
-        "size_bytes": item.size_bytes,
-        "blob": str(blob),
+        "size_bytes": facts.sizes.get(path, item.size_bytes),
+        "blob": str(facts.root / path),
     }
 
 
@@ -172,9 +170,9 @@ def _architecture(platform: str) -> str:
 
 def _digests(bundle: VerifiedBundle, item: BundleItem) -> tuple[Digest, ...]:
     """The index and every platform manifest the bundle carries of it."""
-    parsed = parse_manifest(bundle.blob(item.digest).read_bytes())
+    parsed = parse_manifest(bundle.read(layout.blob_path(item.digest)))
     children = parsed.manifests if isinstance(parsed, OciIndex) else ()
-    present = [one.digest for one in children if bundle.blob(one.digest).exists()]
+    present = [one.digest for one in children if layout.blob_path(one.digest) in bundle.sizes]
     return tuple(dict.fromkeys((item.digest, *present)))
 
 
