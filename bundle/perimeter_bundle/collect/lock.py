@@ -74,13 +74,25 @@ def lock_release(release: Release, upstream: Upstream, work: Path, on_event: OnE
     Raises NetworkError, IntegrityError, InputError[catalog-incomplete], HostError.
     """
     locking = _Locking(release, upstream, work, on_event)
-    with_size = partial(run_all, upstream=upstream)
-    files = with_size([partial(locking.file, wanted) for wanted in wanted_files(release)])
-    charts = with_size([partial(locking.chart, wanted) for wanted in wanted_charts(release)])
+    files = run_all(
+        {str(one.locked().reference): partial(locking.file, one) for one in wanted_files(release)},
+        upstream,
+        "lock files",
+    )
+    charts = run_all(
+        {one.spec.name: partial(locking.chart, one) for one in wanted_charts(release)},
+        upstream,
+        "lock charts",
+    )
     check_complete(render_release(release, locking.read_chart, locking.read_manifest))
     from_kubeadm = kubeadm_images(release, files, locking.find_file, work)
-    images = with_size(
-        [partial(locking.image, wanted) for wanted in wanted_images(release, from_kubeadm)]
+    images = run_all(
+        {
+            str(one.reference): partial(locking.image, one)
+            for one in wanted_images(release, from_kubeadm)
+        },
+        upstream,
+        "lock images",
     )
     return Lock(
         release=release.name,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from perimeter_bundle.collect.fetch import FileFetcher
+from perimeter_bundle.collect.scheduler import FetchTask, fetch_all
 from perimeter_bundle.model.events import OnEvent, ignore_events
 from perimeter_bundle.registry.client import RegistryClient
 from perimeter_bundle.registry.settings import RegistrySettings
-from perimeter_bundle.registry.stop import Stop, StoppedError
+from perimeter_bundle.registry.stop import Stop
 from perimeter_bundle.registry.transport import Transport
 
 T = TypeVar("T")
@@ -39,25 +39,21 @@ def open_upstream(settings: RegistrySettings, on_event: OnEvent = ignore_events)
     )
 
 
-def run_all(jobs: Sequence[Callable[[], T]], upstream: Upstream) -> list[T]:
-    """What the jobs give back, in their order.
+def run_all(jobs: Mapping[str, Callable[[], T]], upstream: Upstream, task_name: str) -> list[T]:
+    """What the jobs give back, in their order; a job is known by its name.
 
-    The first error, or an interruption, ends the others and is raised once they have ended.
+    Raises the first error, or KeyboardInterrupt, after the other jobs ended.
     """
-    with ThreadPoolExecutor(max_workers=upstream.workers, thread_name_prefix="fetch") as pool:
-        futures = [pool.submit(job) for job in jobs]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            _raise_first(futures)
-            return [future.result() for future in futures]
-        except BaseException:
-            upstream.stop.request()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    results: dict[str, T] = {}
 
+    def task(name: str, job: Callable[[], T]) -> FetchTask:
+        def run() -> None:
+            results[name] = job()
 
-def _raise_first(futures: Sequence[Future[T]]) -> None:
-    errors = [f.exception() for f in futures if f.done() and not f.cancelled()]
-    for error in errors:
-        if error is not None and not isinstance(error, StoppedError):
-            raise error
+        return FetchTask(key=name, name=name, size_bytes=0, run=run)
+
+    tasks = [task(name, job) for name, job in jobs.items()]
+    fetch_all(
+        tasks, upstream.workers, upstream.files.on_event, stop=upstream.stop, task_name=task_name
+    )
+    return [results[name] for name in jobs]
