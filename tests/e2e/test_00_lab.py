@@ -85,7 +85,9 @@ def test_packet_that_tries_to_leave_is_counted(lab: Lab) -> None:
         node.run(["ip", "route", "add", OUTSIDE, "dev", "eth0"])
         node.run(["ping", "-c1", "-W1", OUTSIDE], check=False)
         node.run(["ip", "route", "del", OUTSIDE, "dev", "eth0"])
-        assert lab.closed_side_escapes()["packets"]["outside_arp"] > 0
+        after = lab.closed_side_escapes()
+        assert after["packets"]["outside_arp"] > 0
+        assert [(a["from"], a["to"]) for a in after["attempts"]] == [(node.address, OUTSIDE)]
     lab.reset_escapes()
     assert lab.closed_side_escapes()["packets"]["outside_ipv4"] == 0
 

@@ -194,7 +194,8 @@ table bridge {TABLE} {{
     ether type ip ip daddr != {subnet} ip daddr != {{ 224.0.0.0/4, 255.255.255.255 }} \
 counter name outside_ipv4 update @attempts {{ ip saddr . ip daddr }}
     ether type ip6 ip6 daddr != {{ fe80::/10, ff00::/8 }} counter name outside_ipv6
-    ether type arp arp operation request arp daddr ip != {subnet} counter name outside_arp
+    ether type arp arp operation request arp daddr ip != {subnet} \
+counter name outside_arp update @attempts {{ arp saddr ip . arp daddr ip }}
     ether type != {{ ip, ip6, arp }} counter name other
   }}
 }}
