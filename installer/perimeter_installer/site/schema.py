@@ -121,7 +121,7 @@ def _endpoint(text: str) -> str:
 
 def _folder(text: str) -> str:
     path = PurePosixPath(text)
-    if not text.startswith("/") or ".." in path.parts or str(path) != text.rstrip("/"):
+    if not text.startswith("/") or ".." in path.parts or str(path) != (text.rstrip("/") or "/"):
         raise ValueError(f"{text!r} is not an absolute path written plainly")
     if len(path.parts) < 3 or path.parts[1] in ("proc", "sys", "dev", "run", "tmp", "boot", "etc"):
         raise ValueError(f"{text!r} is no place to keep data")
