@@ -17,7 +17,7 @@ from .host import alive, command
 from .state import REPOSITORY, LabError
 
 JUMP_PYTHONS = ("3.11", "3.12", "3.13")
-PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64",
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64",
              "manylinux2014_x86_64", "manylinux_2_5_x86_64", "manylinux1_x86_64")  # fmt: skip
 
 
