@@ -134,9 +134,17 @@ class Layout:
 
     def put_attestation(self, subject: Json) -> Json:
         """What image builders add to an index: a document for no platform, not to be run."""
-        document = {"_type": "https://in-toto.io/Statement/v0.1", "subject": [subject["digest"]]}
+        algorithm, _, value = str(subject["digest"]).partition(":")
+        document = {
+            "_type": "https://in-toto.io/Statement/v0.1",
+            "predicateType": "https://slsa.dev/provenance/v0.2",
+            "subject": [{"name": "perimeter-lab", "digest": {algorithm: value}}],
+            "predicate": {},
+        }
         blob, blob_size = self.put_json(document)
-        config, config_size = self.put_json({"architecture": "unknown", "os": "unknown"})
+        rootfs = {"type": "layers", "diff_ids": [blob]}
+        unknown = {"architecture": "unknown", "os": "unknown", "config": {}, "rootfs": rootfs}
+        config, config_size = self.put_json(unknown)
         digest, size = self.put_json(
             {
                 "schemaVersion": 2,
