@@ -27,6 +27,7 @@ from perimeter_installer.load.registry import Cancelled, PushClient, SparseIndex
 from perimeter_installer.load.report import ReplicaReport
 
 BlobPath = Callable[[Digest], Path]
+Accepted = Callable[[ManifestNeed], tuple[Digest, ...]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -44,8 +45,11 @@ class Missing:
         return sum(need.size_bytes for need, names in self.blobs if names == need.names)
 
 
-def survey(client: PushClient, content: Content) -> Missing:
-    """What the replica lacks of ``content``; raises HostError[damaged-blob] for a wrong size."""
+def survey(client: PushClient, content: Content, accepted: Accepted) -> Missing:
+    """What the replica lacks of ``content``; raises HostError[damaged-blob] for a wrong size.
+
+    ``accepted`` says which digests a name may resolve to.
+    """
 
     def blob_lacks(need: BlobNeed) -> tuple[str, ...]:
         lacking = []
@@ -58,7 +62,7 @@ def survey(client: PushClient, content: Content) -> Missing:
         return tuple(lacking)
 
     def manifest_lacks(need: ManifestNeed) -> bool:
-        return client.head_manifest(need.name, need.reference) not in _accepted(need)
+        return client.head_manifest(need.name, need.reference) not in accepted(need)
 
     lacking = _at_once(client, retry.CHECKS_AT_ONCE, blob_lacks, content.blobs)
     absent = _at_once(client, retry.CHECKS_AT_ONCE, manifest_lacks, content.manifests)
@@ -74,7 +78,7 @@ def survey(client: PushClient, content: Content) -> Missing:
 
 def check_replica(client: PushClient, content: Content) -> ReplicaReport:
     """What a load would send; changes nothing."""
-    missing = survey(client, content)
+    missing = survey(client, content, _or_platform)
     lacking = {str(need) for need in missing.manifests}
     short = {name for _, names in missing.blobs for name in names}
     short |= {need.name for need in missing.manifests if not need.is_named}
@@ -99,7 +103,7 @@ def fill_replica(
     """
     progress = _Progress(f"registry/{client.endpoint.name}", on_event)
     client.ping()
-    missing = survey(client, content)
+    missing = survey(client, content, _exactly)
     progress.start(content, missing)
     counts = _Counts()
 
@@ -229,22 +233,28 @@ def _store_manifest(
                 context={"answer": refusal},
                 hint="load again; if it stays, the registry loses what it was sent",
             ) from refusal
-        _store_platform_instead(client, need, need.instead, blob_path)
+        stored = _store_platform_instead(client, need, need.instead, blob_path)
         progress.note(
             f"{client.endpoint.name} takes no index with missing platforms: "
             f"{need} stands for one platform there"
         )
         with counts.lock:
             counts.without_index.append(str(need))
+            counts.manifests += stored
+        return
     with counts.lock:
         counts.manifests += 1
 
 
 def _store_platform_instead(
     client: PushClient, need: ManifestNeed, platform: Digest, blob_path: BlobPath
-) -> None:
+) -> int:
+    """Lets the name stand for one platform; how many manifests had to be stored for it."""
+    if client.head_manifest(need.name, need.reference) == platform:
+        return 0
     data = _manifest_bytes(blob_path, platform)
     client.push_manifest(need.name, need.reference, parse_manifest(data).media_type, data)
+    return 1
 
 
 def _manifest_bytes(blob_path: BlobPath, digest: Digest) -> bytes:
@@ -278,7 +288,7 @@ def _prove(client: PushClient, content: Content) -> None:
     wrong = [
         f"{need}: expected {need.digest}, found {digest or 'nothing'}"
         for need, digest in zip(content.names, found, strict=True)
-        if digest not in _accepted(need)
+        if digest not in _or_platform(need)
     ]
     if wrong:
         raise IntegrityError(
@@ -289,7 +299,12 @@ def _prove(client: PushClient, content: Content) -> None:
         )
 
 
-def _accepted(need: ManifestNeed) -> tuple[Digest, ...]:
+def _exactly(need: ManifestNeed) -> tuple[Digest, ...]:
+    return (need.digest,)
+
+
+def _or_platform(need: ManifestNeed) -> tuple[Digest, ...]:
+    """The bundle's digest, or the platform's where a registry took no sparse index."""
     return (need.digest, need.instead) if need.instead else (need.digest,)
 
 

@@ -214,9 +214,11 @@ class PushClient:
                     )
             except BaseException:
                 body.take_back()
+                self._abandon(location, name)
                 raise
             if answer.status != 201:
                 body.take_back()
+                self._abandon(location, name)
             return answer
 
         self._retrying(what, attempt, expect=(201,))
@@ -314,6 +316,21 @@ class PushClient:
                 "%s: %s: %s; try %d in %.1f s", self.endpoint.name, what, reason, number, wait_s
             )
             self._sleep(wait_s)
+
+    def _abandon(self, location: str, name: str) -> None:
+        """Removes what a failed upload left on the registry's disc; helps when that is full.
+
+        Distribution accepts the removal only with a location that knows how much has arrived.
+        """
+        headers = dict(self._headers)
+        timeout = urllib3.Timeout(retry.CLEANUP_TIMEOUT_S)
+        try:
+            status = self._pool.request("GET", location, headers=headers, timeout=timeout)
+            if status.status == 204:
+                location = self._location(status, name)
+            self._pool.request("DELETE", location, headers=headers, timeout=timeout)
+        except (urllib3.exceptions.HTTPError, OSError, NetworkError) as error:
+            log.info("%s keeps a half upload for some days: %s", self.endpoint.name, error)
 
     def _location(self, answer: urllib3.BaseHTTPResponse, name: str) -> str:
         """Where an upload goes on; the credentials never follow it to another host."""

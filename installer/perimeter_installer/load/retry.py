@@ -16,6 +16,8 @@ CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 # A registry on a slow disc answers the end of a large upload only when all bytes are on the disc.
 UPLOAD_TIMEOUT_S = 300.0
+# Tidying up after a failed upload must not hold up the error.
+CLEANUP_TIMEOUT_S = 5.0
 # Bytes handed to TLS in one call.
 BLOCK_BYTES = 1024 * 1024
 

@@ -1,0 +1,321 @@
+"""Loading a bundle into real Distribution registries."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.bundles import BUSYBOX, MINIO, make_bundle
+from tests.support.distribution import Distribution, free_port
+from tests.support.large_bundles import add_image
+
+from perimeter_bundle.format import layout
+from perimeter_bundle.format.manifest import ItemKind
+from perimeter_bundle.format.verify import VerifiedBundle, open_bundle
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import HostError, IntegrityError, NetworkError, TrustError
+from perimeter_bundle.model.events import Event, EventKind
+from perimeter_installer.load.load import bundle_content
+from perimeter_installer.load.push import check_replica, fill_replica
+from perimeter_installer.load.registry import PushClient, RegistryEndpoint
+from perimeter_installer.load.report import ReplicaReport
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
+    with Distribution(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture
+def empty(registry: Distribution) -> Distribution:
+    """The registry, emptied."""
+    registry.stop()
+    shutil.rmtree(registry.data)
+    registry.data.mkdir()
+    registry.start()
+    return registry
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> VerifiedBundle:
+    made = make_bundle(tmp_path / "bundle")
+    return open_bundle(made.root, made.trust)
+
+
+def client_of(registry: Distribution, ca: str = "") -> PushClient:
+    endpoint = RegistryEndpoint.parse("n1", registry.url, ca_pem=ca or registry.ca.certificate)
+    return PushClient(endpoint, sleep=lambda seconds: None)
+
+
+def load(
+    bundle: VerifiedBundle, registry: Distribution, events: list[Event] | None = None
+) -> ReplicaReport:
+    client = client_of(registry)
+    try:
+        seen = events if events is not None else []
+        return fill_replica(client, bundle_content(bundle), bundle.blob, seen.append)
+    finally:
+        client.close()
+
+
+def test_every_name_resolves_to_the_bundles_digest_after_a_load(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    report = load(bundle, empty)
+
+    assert report.changed and report.complete
+    client = client_of(empty)
+    items = [item for item in bundle.manifest.items if item.kind.in_index]
+    assert len(items) == report.names == 5
+    for item in items:
+        reference = item.reference
+        assert client.head_manifest(reference.name, reference.tag) == item.digest
+        assert client.head_manifest(reference.name, str(item.digest)) == item.digest
+
+
+def test_a_second_load_sends_nothing_and_says_so(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    first = load(bundle, empty)
+    events: list[Event] = []
+    second = load(bundle, empty, events)
+
+    assert first.changed
+    assert not second.changed
+    assert (second.blobs_sent, second.blobs_mounted, second.manifests_stored) == (0, 0, 0)
+    assert second.blobs_present == first.blobs_sent
+    assert [(event.kind, event.message) for event in events] == [
+        (EventKind.SKIP, "everything is there already")
+    ]
+
+
+def test_a_blob_of_two_repositories_is_sent_once_and_linked(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    report = load(bundle, empty)
+
+    shared = [need for need in bundle_content(bundle).blobs if len(need.names) > 1]
+    assert shared  # the empty configuration of charts and files
+    assert report.blobs_mounted == sum(len(need.names) - 1 for need in shared)
+    assert report.blobs_sent == len(bundle_content(bundle).blobs)
+
+
+def test_a_file_of_the_bundle_is_fetched_by_its_address(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    load(bundle, empty)
+
+    (item,) = bundle.manifest.items_of(ItemKind.FILE)
+    client = client_of(empty)
+    url = client.endpoint.blob_url(item.reference.name, item.payload)
+    answer = client._pool.request("GET", url)
+    assert answer.status == 200
+    assert Digest.of_bytes(answer.data) == item.payload
+
+
+def test_check_names_what_is_missing_and_sends_nothing(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    client = client_of(empty)
+    before = check_replica(client, bundle_content(bundle))
+    assert not before.complete
+    assert MINIO in before.missing and len(before.missing) == 5
+    assert before.missing_bytes == bundle_content(bundle).total_bytes
+    assert empty.blobs() == set()
+
+    load(bundle, empty)
+    after = check_replica(client, bundle_content(bundle))
+    assert after.complete and after.missing_bytes == 0
+
+
+def test_a_tag_that_somebody_moved_is_put_right(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    load(bundle, empty)
+    client = client_of(empty)
+    minio, busybox = bundle.manifest.find(MINIO), bundle.manifest.find(BUSYBOX)
+    data = bundle.blob(minio.payload).read_bytes()
+    client.push_manifest(
+        minio.reference.name,
+        minio.reference.tag,
+        "application/vnd.oci.image.manifest.v1+json",
+        data,
+    )
+    assert client.head_manifest(minio.reference.name, minio.reference.tag) == minio.payload
+
+    report = load(bundle, empty)
+
+    assert report.manifests_stored == 1 and report.blobs_sent == 0
+    assert client.head_manifest(minio.reference.name, minio.reference.tag) == minio.digest
+    assert client.head_manifest(busybox.reference.name, "latest") == busybox.digest
+
+
+def test_a_registry_that_refuses_a_sparse_index_gets_the_platform_and_it_is_reported(
+    tmp_path: Path, bundle: VerifiedBundle
+) -> None:
+    with Distribution(tmp_path / "strict", sparse=False) as strict:
+        events: list[Event] = []
+        report = load(bundle, strict, events)
+
+        assert report.without_index == (MINIO,)
+        warnings = [event.message for event in events if event.kind is EventKind.WARNING]
+        assert warnings == [
+            f"n1 takes no index with missing platforms: {MINIO} stands for one platform there"
+        ]
+        minio = bundle.manifest.find(MINIO)
+        found = client_of(strict).head_manifest(minio.reference.name, minio.reference.tag)
+        assert found == minio.payload
+        again = load(bundle, strict)
+        assert not again.changed
+
+
+def test_refuses_a_blob_that_changed_after_it_was_verified(
+    empty: Distribution, tmp_path: Path
+) -> None:
+    made = make_bundle(tmp_path / "changed")
+    bundle = open_bundle(made.root, made.trust)
+    (item,) = bundle.manifest.items_of(ItemKind.FILE)
+    path = made.root / layout.blob_path(item.payload)
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(IntegrityError, match="the bytes sent are not the digest's") as raised:
+        load(bundle, empty)
+    assert raised.value.code == "digest-mismatch"
+    assert item.payload.hex not in empty.blobs()
+
+
+def test_refuses_a_blob_that_was_cut_after_it_was_verified(
+    empty: Distribution, tmp_path: Path
+) -> None:
+    made = make_bundle(tmp_path / "cut")
+    bundle = open_bundle(made.root, made.trust)
+    (item,) = bundle.manifest.items_of(ItemKind.FILE)
+    path = made.root / layout.blob_path(item.payload)
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(IntegrityError, match="changed since the bundle was verified") as raised:
+        load(bundle, empty)
+    assert raised.value.code == "size-mismatch"
+
+
+def test_refuses_a_manifest_that_changed_after_it_was_verified(
+    empty: Distribution, tmp_path: Path
+) -> None:
+    made = make_bundle(tmp_path / "changed")
+    bundle = open_bundle(made.root, made.trust)
+    content = bundle_content(bundle)
+    path = made.root / layout.blob_path(bundle.manifest.find(BUSYBOX).digest)
+    path.write_bytes(path.read_bytes().replace(b"schemaVersion", b"schemaVersioN"))
+
+    with pytest.raises(IntegrityError, match="changed since the bundle was verified") as raised:
+        fill_replica(client_of(empty), content, bundle.blob, lambda event: None)
+    assert raised.value.code == "digest-mismatch"
+
+
+def test_a_certificate_of_another_ca_is_refused(
+    registry: Distribution, bundle: VerifiedBundle, tmp_path: Path
+) -> None:
+    other = Distribution(tmp_path / "other").ca
+    client = client_of(registry, other.certificate)
+    with pytest.raises(TrustError, match="the certificate of n1 is not the site's") as raised:
+        fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
+    assert raised.value.code == "registry-certificate"
+
+
+def test_nobody_answering_is_said_with_the_replicas_name(bundle: VerifiedBundle) -> None:
+    endpoint = RegistryEndpoint.parse("n2", f"https://127.0.0.1:{free_port()}")
+    client = PushClient(endpoint, sleep=lambda seconds: None)
+    with pytest.raises(NetworkError, match="n2 did not answer: could not ask") as raised:
+        fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
+    assert raised.value.code == "registry-unreachable"
+    assert "4" in raised.value.context["tries"] or "5" in raised.value.context["tries"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disc_of_the_registry_is_named_and_the_next_load_goes_on(tmp_path: Path) -> None:
+    made = make_bundle(tmp_path / "bundle")
+    add_image(made, "quay.io/test/large:1", layer_bytes=[6 << 20] * 4)
+    bundle = open_bundle(made.root, made.trust)
+    small = Distribution(tmp_path / "small")
+    small.data.mkdir(parents=True)
+    _mount(small.data, "size=16m")
+    try:
+        with small:
+            with pytest.raises(HostError, match="no room on n1") as raised:
+                load(bundle, small)
+            assert raised.value.code == "registry-full"
+            assert "make room" in (raised.value.hint or "")
+            there = small.blobs()
+
+            _mount(small.data, "remount,size=64m")
+            report = load(bundle, small)
+
+            assert report.complete
+            assert report.blobs_present == len(
+                [need for need in bundle_content(bundle).blobs if need.digest.hex in there]
+            )
+    finally:
+        small.stop()
+        subprocess.run(["umount", str(small.data)], check=True)
+
+
+def test_a_load_that_was_killed_goes_on_without_sending_again_what_is_there(
+    empty: Distribution, tmp_path: Path
+) -> None:
+    made = make_bundle(tmp_path / "bundle")
+    add_image(made, "quay.io/test/large:1", layer_bytes=[8 << 20] * 12)
+    bundle = open_bundle(made.root, made.trust)
+    (tmp_path / "ca.pem").write_text(empty.ca.certificate)
+    script = textwrap.dedent(f"""\
+        from pathlib import Path
+        from perimeter_bundle.format.trust import Trust
+        from perimeter_bundle.format.verify import open_bundle
+        from perimeter_installer.load.load import bundle_content
+        from perimeter_installer.load.push import fill_replica
+        from perimeter_installer.load.registry import PushClient, RegistryEndpoint
+        bundle = open_bundle(Path({str(made.root)!r}), Trust.load(Path({str(made.trust_folder)!r})))
+        ca = Path({str(tmp_path / "ca.pem")!r}).read_text()
+        client = PushClient(RegistryEndpoint.parse("n1", {empty.url!r}, ca_pem=ca))
+        print("begin", flush=True)
+        fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
+        """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begin\n"
+    deadline = time.monotonic() + 30
+    while len(empty.blobs()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    there = empty.blobs()
+    assert 2 <= len(there) < 12, "it was killed too late to show anything"
+
+    report = load(bundle, empty)
+
+    needs = bundle_content(bundle).blobs
+    assert report.complete
+    assert report.blobs_present >= 2
+    assert report.blobs_sent <= len(needs) - 2
+    assert not load(bundle, empty).changed
+
+
+def _mount(folder: Path, options: str) -> None:
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "perimeter-test", str(folder)], check=True
+    )

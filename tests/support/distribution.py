@@ -1,0 +1,116 @@
+"""A real Distribution registry on loopback, with TLS from a CA of the test's own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_bytes
+
+from perimeter_installer.run.certificates import KeyPair, make_ca, make_server_certificate
+from tests.lab.build import tool
+
+_CONFIGURATION = """\
+version: 0.1
+log: {{level: warn, accesslog: {{disabled: true}}}}
+storage:
+  filesystem: {{rootdirectory: {data}}}
+  cache: {{blobdescriptor: inmemory}}
+  delete: {{enabled: true}}
+http:
+  addr: 127.0.0.1:{port}
+  relativeurls: true
+  tls: {{certificate: {folder}/tls.crt, key: {folder}/tls.key, minimumtls: tls1.2}}
+"""
+_SPARSE = "validation: {manifests: {indexes: {platforms: none}}}\n"
+START_TIMEOUT_S = 20.0
+
+
+@dataclass(slots=True)
+class Distribution:
+    """One registry process; use it in a ``with`` block. ``data`` is where it keeps blobs."""
+
+    folder: Path
+    ca: KeyPair = field(default_factory=lambda: make_ca("test", datetime.now(UTC), token_bytes))
+    sparse: bool = True  # takes an index of which platforms are missing
+    data: Path = field(init=False)
+    port: int = field(default=0)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.data = self.folder / "data"
+
+    def __enter__(self) -> Distribution:
+        self.data.mkdir(parents=True, exist_ok=True)
+        pair = make_server_certificate(
+            self.ca, ("127.0.0.1", "localhost"), datetime.now(UTC), token_bytes
+        )
+        (self.folder / "tls.crt").write_text(pair.certificate)
+        (self.folder / "tls.key").write_text(pair.key)
+        self.port = self.port or free_port()
+        text = _CONFIGURATION.format(data=self.data, port=self.port, folder=self.folder)
+        (self.folder / "config.yml").write_text(text + (_SPARSE if self.sparse else ""))
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it said."""
+        return (self.folder / "log").read_text("utf-8", "replace")
+
+    def start(self) -> None:
+        """Starts it, again after ``stop``, and waits until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(tool("registry")), "serve", str(self.folder / "config.yml")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"OTEL_TRACES_EXPORTER": "none", "PATH": "/usr/bin:/bin"},
+            )
+        context = ssl.create_default_context(cadata=self.ca.certificate)
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                opener.open(f"{self.url}/v2/", timeout=2).close()
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"the registry did not start:\n{self.log}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def blobs(self) -> set[str]:
+        """Hexadecimal digests of all blobs it stores."""
+        below = self.data / "docker/registry/v2/blobs/sha256"
+        return {folder.name for folder in below.glob("??/*") if (folder / "data").exists()}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
