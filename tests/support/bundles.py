@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.manifest import (
     BundleComponent,
@@ -33,7 +36,14 @@ from perimeter_bundle.format.oci import (
     OciIndex,
 )
 from perimeter_bundle.format.seal import seal
-from perimeter_bundle.format.signature import generate_key, public_key_path, sign_bundle
+from perimeter_bundle.format.signature import (
+    PublicKey,
+    generate_key,
+    load_private_key,
+    public_key_path,
+    sign_bundle,
+    sigstore_bundle,
+)
 from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import FileKind, Lock, LockedChart, LockedFile, LockedImage
@@ -97,6 +107,17 @@ class SmallBundle:
         seal(self.root)
         sign_bundle(self.root, self.key)
 
+    def forge_sums(self, data: bytes) -> None:
+        """Puts ``data`` in place of SHA256SUMS and signs it, whatever it says."""
+        private_key = load_private_key(self.key)
+        key = PublicKey.parse(self.public_key.read_bytes(), "builder.pub")
+        signature = private_key.sign(data, ec.ECDSA(hashes.SHA256()))
+        self.file(layout.SUMS).write_bytes(data)
+        self.file(layout.SIGNATURES).mkdir(exist_ok=True)
+        self.file(layout.signature_path(key.key_id)).write_bytes(signature)
+        sigstore = sigstore_bundle(key, data, signature)
+        self.file(layout.sigstore_path(key.key_id)).write_bytes(sigstore)
+
 
 class _Layout:
     """Collects blobs and names; each ``add_*`` gives back a descriptor."""
@@ -156,7 +177,7 @@ def make_bundle(
     edit_lock: Callable[[Lock], Lock] = lambda lock: lock,
     edit_manifest: Callable[[BundleManifest], BundleManifest] = lambda manifest: manifest,
     edit_index: Callable[[OciIndex], OciIndex] = lambda index: index,
-    edit_tree: Callable[[Path], None] = lambda root: None,
+    edit_tree: Callable[[Path], object] = lambda root: None,
     key: Path | None = None,
     sign: bool = True,
 ) -> SmallBundle:

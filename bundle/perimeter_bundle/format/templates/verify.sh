@@ -70,13 +70,7 @@ done
 
 root=$(cd -- "$(dirname -- "$0")" && pwd -P) || refuse 2 usage "cannot enter the bundle"
 work=$(mktemp -d) || refuse 2 no-room "cannot make a temporary folder"
-watcher=
-# shellcheck disable=SC2329 # called by trap
-leave() {
-    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null || :
-    rm -rf -- "$work"
-}
-trap leave EXIT
+trap 'rm -rf -- "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -208,15 +202,26 @@ total=$(($(wc -l <"$work/listed")))
 size=$(du -sk . 2>/dev/null | cut -f 1)
 say "5. bytes: reading $total files, $((${size:-0} / 1024)) MiB"
 : >"$work/checked"
-(while sleep 5 </dev/null >/dev/null 2>&1; do
-    say "   $(($(wc -l <"$work/checked"))) of $total files"
-done) &
-watcher=$!
+: >"$work/running"
+# A flag ends the reporter, not a signal: one that comes while the shell forks would be lost.
+(
+    naps=0
+    while [ -e "$work/running" ]; do
+        { sleep 0.2 || sleep 1; } 2>/dev/null
+        naps=$((naps + 1))
+        [ $((naps % 25)) -ne 0 ] ||
+            say "   $(($(wc -l <"$work/checked"))) of $total files" 2>/dev/null || break
+    done
+) </dev/null &
+reporter=$!
 status=0
-sha256sum -c SHA256SUMS >"$work/checked" 2>/dev/null || status=$?
-kill "$watcher" 2>/dev/null || :
-wait "$watcher" 2>/dev/null || :
-watcher=
+if command -v stdbuf >/dev/null 2>&1; then # without it the count above lags behind
+    stdbuf -oL sha256sum -c SHA256SUMS >"$work/checked" 2>/dev/null || status=$?
+else
+    sha256sum -c SHA256SUMS >"$work/checked" 2>/dev/null || status=$?
+fi
+rm -f "$work/running"
+wait "$reporter" || :
 if [ "$status" -ne 0 ] || [ "$(grep -ac ': OK$' "$work/checked")" -ne "$total" ]; then
     grep -av ': OK$' "$work/checked" >"$work/failed" || :
     some "$work/failed"
