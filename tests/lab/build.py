@@ -125,6 +125,8 @@ def _check_room(builds: int, shop: _Workshop) -> None:
 
 
 def _build(recipe: Recipe, place: Path, shop: _Workshop) -> None:
+    for module in recipe.sums_taken_on_trust:
+        say(f"{module}: its sum in go.sum is not from the checksum database, see the recipe")
     logs = cache_folder() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"build-{recipe.name}.log"
