@@ -13,7 +13,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from .cgroups import Group
+from .cgroups import Group, hierarchies
 from .host import command
 from .network import namespaces
 from .state import Process, StateFolder
@@ -43,12 +43,9 @@ def traces(state: StateFolder) -> list[str]:
     found += [f"process {p.pid}" for p in _recorded(state)]
     found += [f"network namespace {name}" for name in _own_namespaces(state)]
     found += [f"loop device {device}" for device, _ in _own_loops(state)]
-    found += [f"control group {p}" for p in Path("/sys/fs/cgroup").glob(_group_pattern(state))]
+    groups = [Group(state).path(hierarchy) for hierarchy in hierarchies()]
+    found += [f"control group {path}" for path in groups if path.exists()]
     return found
-
-
-def _group_pattern(state: StateFolder) -> str:
-    return f"*/perimeter-lab/{state.tag}"
 
 
 def _recorded(state: StateFolder) -> list[Process]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .cgroups import missing_controllers
 from .state import LabError
 
 # command the lab calls -> Debian package that has it
@@ -131,8 +132,7 @@ def check_host() -> None:
     problems = []
     if os.geteuid() != 0:
         problems.append("the lab needs root: it makes namespaces, loop mounts and control groups")
-    if not Path("/sys/fs/cgroup/memory/cgroup.procs").exists():
-        problems.append("control groups v1 are not mounted; nodes on a v2 host were never tried")
+    problems += [f"control groups lack {name}" for name in missing_controllers()]
     for needed in ("/dev/loop-control", "/dev/fuse", "/dev/kmsg"):
         if not Path(needed).exists():
             problems.append(f"{needed} is missing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from .upstream_faults import Fault, write_faults
 from .upstream_process import start_upstream, stop_upstream
 
 GIB = 1 << 30
+NODE_ROOM_BYTES = 2 * GIB
 OWN_FILES = ("lab.json", "id_jump*", "upstream*")  # in the state folder, besides its folders
 
 
@@ -57,6 +59,7 @@ class Lab:
         check_host()
         images = golden_images()
         with state.locked():
+            _check_room(state.path, len(names))
             if found := cleanup.clear_leftovers(state, forget_disks=not keep_disks):
                 say(f"cleared what a former run left: {cleanup.summary(found)}")
             _make_ssh_key(state.ssh_key)
@@ -210,6 +213,14 @@ def _memory_of(name: str, memory_bytes: int | Mapping[str, int]) -> int:
     if isinstance(memory_bytes, int):
         return memory_bytes
     return memory_bytes.get(name, 6 * GIB)
+
+
+def _check_room(folder: Path, nodes: int) -> None:
+    """Refuse a disk that a cluster's nodes would fill: each takes two to three GiB."""
+    free = shutil.disk_usage(folder).free
+    if free < nodes * NODE_ROOM_BYTES:
+        needed = f"{nodes} nodes need {nodes * NODE_ROOM_BYTES / GIB:.0f} GiB"
+        raise LabError(f"{needed} in {folder}, and {free / GIB:.1f} GiB are free")
 
 
 def _make_ssh_key(path: Path) -> None:

@@ -24,7 +24,7 @@ UNSHARED = ["unshare", "--mount", "--propagation", "private"]
 def run(state: StateFolder, name: str) -> int:
     """Boot the node, again after each reboot, until it is off."""
     group = Group(state, name)
-    group.enter()
+    group.enter("keeper")
     config = read_json(state.config) or {}
     network = Network(state, config.get("gateway", "none"))
     port = port_of(name)
@@ -51,6 +51,7 @@ def run(state: StateFolder, name: str) -> int:
 
 def boot(state: StateFolder, name: str) -> int:
     """Become systemd-nspawn over the node's disk."""
+    Group(state, name).enter("machine")
     folder = state.node(name)
     root = folder / "root"
     root.mkdir(exist_ok=True)
@@ -69,12 +70,15 @@ def boot(state: StateFolder, name: str) -> int:
 
 def nspawn_argv(name: str, root: Path, space: str) -> list[str]:
     """The command. CAP_SYS_TIME is dropped because the clock is the host's."""
+    modules = Path("/lib/modules") / os.uname().release
     return [
         *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--machine={name}"),
         *(f"--directory={root}", f"--network-namespace-path={space}", "--private-users=no"),
         *("--capability=all", "--drop-capability=CAP_SYS_TIME", "--kill-signal=SIGRTMIN+3"),
         *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only"),
         *("--bind=/dev/kmsg", "--bind=/dev/fuse", "--bind=/dev/loop-control"),
+        # a kernel with modules loads them for its nodes too
+        *([f"--bind-ro={modules}:/usr{modules}"] if modules.is_dir() else []),
         "/usr/local/sbin/lab-init",
     ]
 

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--wheels", type=Path)
     options = parser.parse_args(argv)
     state = StateFolder(options.state)
-    Group(state, NAME).enter()
+    Group(state, NAME).enter("machine")
     layout = options.content / "registry"
     plain = ThreadingHTTPServer(("", 80), _ToHttps)
     threading.Thread(target=plain.serve_forever, daemon=True).start()
