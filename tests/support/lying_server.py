@@ -74,7 +74,7 @@ class LyingServer:
         class Handler(_Handler):
             owner = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _Server(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self.scheme = "http"
         if context:
@@ -134,6 +134,11 @@ class LyingServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join(5)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Silence: clients that hang up are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -23,7 +23,7 @@ SAFETY_S = 10.0  # a token is renewed this long before it ends
 MAX_TOKEN_BYTES = 1024 * 1024
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+|$)")
+_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+|(?=,)|$)")
 _PARAMETER = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))')
 
 

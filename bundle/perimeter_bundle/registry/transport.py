@@ -74,7 +74,7 @@ class Answer:
 
         Raises Failure when it stalls or ends early, StoppedError when work should end.
         """
-        window_start_s, window_bytes = self._clock.monotonic(), 0
+        window_start_s, window_bytes, left = self._clock.monotonic(), 0, self.length_bytes
         wake = getattr(self._response, "shutdown", self._response.close)
         with self._stop.waking(wake):
             while True:
@@ -84,6 +84,9 @@ class Answer:
                 if not data:
                     return
                 yield data
+                left = None if left is None else left - len(data)
+                if left == 0:
+                    continue  # complete, however long it took
                 window_bytes += len(data)
                 passed_s = self._clock.monotonic() - window_start_s
                 if passed_s >= self._read_timeout_s:

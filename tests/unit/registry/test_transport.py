@@ -1,0 +1,191 @@
+"""What may travel along with a request, and what a refused one says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from tests.support.lying_server import Lie, LyingServer
+from tests.support.transfers import Recorder, loopback_settings
+
+from perimeter_bundle.model.errors import InputError, NetworkError
+from perimeter_bundle.registry.retry import Failure, FailureKind
+from perimeter_bundle.registry.settings import RegistrySettings
+from perimeter_bundle.registry.transport import Transport, shown_url
+
+SECRET = {"Authorization": "Bearer very-secret"}
+
+
+@pytest.fixture
+def server() -> Iterator[LyingServer]:
+    with LyingServer() as server:
+        server.serve("/file", b"content")
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[LyingServer]:
+    with LyingServer() as other:
+        other.serve("/file", b"content")
+        yield other
+
+
+def transport(*servers: LyingServer) -> Transport:
+    return Recorder().transport(loopback_settings(*servers))
+
+
+def get(subject: Transport, url: str) -> bytes:
+    with subject.open("GET", url, SECRET) as answer:
+        return answer.read_all(1000, "test")
+
+
+def test_a_credential_follows_a_redirect_on_the_same_server(server: LyingServer) -> None:
+    server.lie("/old", Lie(status=307, headers={"Location": "/file"}))
+    assert get(transport(server), f"{server.url}/old") == b"content"
+    assert server.seen[-1].headers["Authorization"] == "Bearer very-secret"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_credential_follows_a_redirect_to_another_server(
+    server: LyingServer, other: LyingServer, status: int
+) -> None:
+    server.lie("/old", Lie(status=status, headers={"Location": f"{other.url}/file?sig=1"}))
+    assert get(transport(server, other), f"{server.url}/old") == b"content"
+    assert "Authorization" not in other.seen[0].headers
+    assert "Authorization" in server.seen[0].headers
+
+
+def test_a_credential_does_not_come_back_after_a_detour(
+    server: LyingServer, other: LyingServer
+) -> None:
+    server.lie("/old", Lie(status=307, headers={"Location": f"{other.url}/on"}))
+    other.lie("/on", Lie(status=307, headers={"Location": f"{server.url}/file"}))
+    assert get(transport(server, other), f"{server.url}/old") == b"content"
+    assert "Authorization" not in server.seen[-1].headers
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://example.com/file", "ftp://example.com/file", "file:///etc/passwd", "http://[::2]/x"],
+)
+def test_no_redirect_leads_away_from_tls(server: LyingServer, target: str) -> None:
+    server.lie("/old", Lie(status=302, headers={"Location": target}))
+    with pytest.raises(NetworkError, match="refused to go on without TLS") as caught:
+        get(transport(server), f"{server.url}/old")
+    assert caught.value.code == "not-https"
+
+
+def test_plain_http_is_refused_from_the_start() -> None:
+    with pytest.raises(NetworkError, match="refused to go on without TLS"):
+        get(transport(), "http://example.com/file")
+
+
+def test_a_redirect_without_end_is_given_up(server: LyingServer) -> None:
+    server.lie("/old", *[Lie(status=302, headers={"Location": "/old"})] * 20)
+    with pytest.raises(NetworkError, match="more than 8 redirects") as caught:
+        get(transport(server), f"{server.url}/old")
+    assert caught.value.code == "too-many-redirects"
+
+
+def test_signed_addresses_and_tokens_are_in_no_error_and_no_log(
+    server: LyingServer, other: LyingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echo = b'{"errors":[{"code":"DENIED","message":"no: Bearer very-secret"}]}'
+    server.lie(
+        "/old", Lie(status=307, headers={"Location": f"{other.url}/signed?X-Signature=very-secret"})
+    )
+    other.lie("/signed", Lie(status=403, body=echo))
+    with pytest.raises(NetworkError) as caught:
+        get(transport(server, other), f"{server.url}/old")
+    assert caught.value.context == {
+        "found": f"403 from {other.url}/signed",
+        "reason": "DENIED",
+    }
+    assert "very-secret" not in str(caught.value) + repr(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pw@host:1/path?sig=x#y", "https://host:1/path"),
+        ("https://[broken", "(not an address)"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+def test_refuses_an_answer_that_a_proxy_packed(server: LyingServer) -> None:
+    server.lie("/file", Lie(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(NetworkError, match="packed though it was asked for as it is") as caught:
+        get(transport(server), f"{server.url}/file")
+    assert caught.value.code == "content-encoding"
+    assert server.seen[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_refuses_an_answer_larger_than_it_may_be(server: LyingServer) -> None:
+    server.serve("/file", bytes(1001))
+    with pytest.raises(NetworkError, match="larger than it may be") as caught:
+        get(transport(server), f"{server.url}/file")
+    assert caught.value.code == "too-large"
+
+
+def test_an_answer_that_ends_early_may_be_asked_for_again(server: LyingServer) -> None:
+    server.lie("/file", Lie(cut_after=3))
+    with pytest.raises(Failure) as caught:
+        get(transport(server), f"{server.url}/file")
+    assert caught.value.kind is FailureKind.TRUNCATED
+
+
+def test_nobody_listening_is_a_failure_to_connect() -> None:
+    with LyingServer() as gone:
+        url = f"{gone.url}/file"
+    with pytest.raises(Failure, match="Connection refused") as caught:
+        get(transport(), url)
+    assert caught.value.kind is FailureKind.CONNECT
+
+
+@pytest.mark.parametrize("url", ["https://", "https://host:port/x", "https://[x/", "nonsense"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(NetworkError) as caught:
+        get(transport(), url)
+    assert caught.value.code in ("bad-address", "not-https")
+
+
+def test_connections_are_used_again(server: LyingServer) -> None:
+    subject = transport(server)
+    for _ in range(3):
+        get(subject, f"{server.url}/file")
+    pool = subject._direct.connection_from_url(server.url)
+    assert (pool.num_connections, pool.num_requests) == (1, 3)
+
+
+def test_a_ca_file_that_is_none_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    path.write_text("not a certificate")
+    with pytest.raises(InputError, match="cannot read certificates from") as caught:
+        Transport(RegistrySettings(ca_file=path))
+    assert caught.value.code == "bad-ca-file"
+
+
+def test_a_proxy_is_used_and_its_password_stays_out_of_errors(server: LyingServer) -> None:
+    # the lying server plays the proxy: over plain HTTP it sees the whole address
+    settings = loopback_settings(
+        proxies={"http": server.url.replace("http://", "http://user:very-secret@")},
+        unsafe_http_hosts=frozenset({"upstream.example"}),
+    )
+    server.lie("/file", Lie(status=403, body=b""))
+    subject = Recorder().transport(settings)
+    with pytest.raises(NetworkError) as caught:
+        subject.open("GET", "http://upstream.example/file")
+    assert server.seen[0].path == "http://upstream.example/file"
+    sent = {name.lower(): value for name, value in server.seen[0].headers.items()}
+    assert sent["proxy-authorization"].startswith("Basic ")
+    assert "very-secret" not in str(caught.value) + repr(settings)
+
+
+def test_a_proxy_variable_without_an_address_is_refused() -> None:
+    with pytest.raises(InputError, match="a proxy variable does not hold an address"):
+        Transport(RegistrySettings(proxies={"https": "http://[broken"}))
