@@ -11,19 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from . import faults
 from .cgroups import Group, join_script
+from .commands import OnLine, communicate, line_printer, pipe, unpack_argv
 from .host import CLEAN_ENVIRONMENT, command, say
 from .network import Network, Port, port_of
 from .state import REPOSITORY, LabError, Process, StateFolder, read_json, wait_until
 
 Result = subprocess.CompletedProcess[str]
-OnLine = Callable[[str], None]
 
 
 class CommandFailed(LabError):
@@ -170,7 +169,7 @@ class Node:
         not zero (unless ``check`` is false) and always when the time is over.
         """
         words = ["bash", "-euo", "pipefail", "-c", argv] if isinstance(argv, str) else list(argv)
-        on_line = _line_printer(self.name) if stream is True else (stream or None)
+        on_line = line_printer(self.name) if stream is True else (stream or None)
         process = subprocess.Popen(
             self.host_argv(words, env=env, user=user),
             stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
@@ -181,7 +180,7 @@ class Node:
             env=CLEAN_ENVIRONMENT,
             start_new_session=True,
         )
-        stdout, stderr, in_time = _communicate(process, input, timeout_s, on_line)
+        stdout, stderr, in_time = communicate(process, input, timeout_s, on_line)
         ended = process.returncode  # None in a paused node, where not even SIGKILL is heard yet
         result = Result(words, -signal.SIGKILL if ended is None else ended, stdout, stderr)
         if not in_time:
@@ -208,13 +207,13 @@ class Node:
         """Copy a file or a folder of the host to the path ``remote`` in the node."""
         local = Path(local)
         pack = ["tar", "-C", str(local.parent), "-cf", "-", "--", local.name]
-        _pipe(pack, self.host_argv(_unpack_argv(local.name, remote)))
+        pipe(pack, self.host_argv(unpack_argv(local.name, remote)))
 
     def pull(self, remote: str, local: Path | str) -> None:
         """Copy a file or a folder of the node to the path ``local`` of the host."""
         folder, _, name = remote.rstrip("/").rpartition("/")
         pack = self.host_argv(["tar", "-C", folder or "/", "-cf", "-", "--", name])
-        _pipe(pack, _unpack_argv(name, str(local)))
+        pipe(pack, unpack_argv(name, str(local)))
 
     def shell(self) -> int:
         """An interactive shell in the node."""
@@ -291,88 +290,12 @@ def _reap_later(child: subprocess.Popen[bytes]) -> None:
     threading.Thread(target=child.wait, daemon=True).start()
 
 
-def _line_printer(name: str) -> OnLine:
-    return lambda line: print(f"{name}| {line}", file=sys.stderr, flush=True)
-
-
-def _communicate(
-    process: subprocess.Popen[str], input: str | None, timeout_s: float, on_line: OnLine | None
-) -> tuple[str, str, bool]:
-    """Collect both outputs; the last value tells whether the process ended in time."""
-    kept: dict[str, list[str]] = {"out": [], "err": []}
-
-    def collect(pipe: IO[str], lines: list[str]) -> None:
-        for line in pipe:
-            lines.append(line)
-            if on_line:
-                on_line(line.rstrip("\n"))
-
-    assert process.stdout and process.stderr
-    threads = [
-        threading.Thread(target=collect, args=(process.stdout, kept["out"]), daemon=True),
-        threading.Thread(target=collect, args=(process.stderr, kept["err"]), daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    if process.stdin:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(input or "")
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-    in_time = True
-    try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        in_time = False
-        _end_session(process)
-    for thread in threads:  # a daemon started by the command may hold the pipes open
-        thread.join(1.0)
-    return "".join(kept["out"]), "".join(kept["err"]), in_time
-
-
-def _end_session(process: subprocess.Popen[str]) -> None:
-    """End the command in the node too: it shares the session of the nsenter that started it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            process.wait(1.0)
-            time.sleep(0.2)
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _unpack_argv(name: str, target: str) -> list[str]:
-    """Unpack an archive of one entry ``name`` so that it becomes ``target``."""
-    script = (
-        'set -e; mkdir -p "$(dirname "$2")"; tmp=$(mktemp -d -p "$(dirname "$2")");'
-        ' tar -C "$tmp" --no-same-owner -xf -;'
-        ' if [ -d "$tmp/$1" ] && [ -d "$2" ]; then cp -a "$tmp/$1/." "$2/";'
-        ' else mv -fT "$tmp/$1" "$2"; fi; rm -rf "$tmp"'
-    )
-    return ["sh", "-c", script, "sh", name, target.rstrip("/")]
-
-
-def _pipe(producer: list[str], consumer: list[str], timeout_s: float = 1800.0) -> None:
-    """Run ``producer | consumer``; both must succeed."""
-    env = CLEAN_ENVIRONMENT
-    with subprocess.Popen(producer, stdout=subprocess.PIPE, env=env) as packing:
-        done = subprocess.run(
-            consumer, stdin=packing.stdout, capture_output=True, timeout=timeout_s, env=env
-        )
-        assert packing.stdout
-        packing.stdout.close()
-    if done.returncode != 0 or packing.returncode != 0:
-        text = done.stderr.decode(errors="replace").strip()
-        raise LabError(f"copy failed: {shlex.join(producer[-6:])}: {text}")
-
-
 def carry(source: Node, path: str, target: Node, destination: str) -> float:
     """Carry a folder from one node's disk to another's, as by hand; gives back the seconds."""
     begin = time.monotonic()
     folder, _, name = path.rstrip("/").rpartition("/")
     pack = source.host_argv(["tar", "-C", folder or "/", "-cf", "-", "--", name])
-    _pipe(pack, target.host_argv(_unpack_argv(name, destination)))
+    pipe(pack, target.host_argv(unpack_argv(name, destination)))
     seconds = time.monotonic() - begin
     say(f"carried {source.name}:{path} to {target.name}:{destination} in {seconds:.1f} s")
     return seconds
