@@ -31,8 +31,13 @@ def add_image(bundle: SmallBundle, name: str, layer_bytes: Iterable[int]) -> Non
         *(name, "Apache-2.0", "minio", why, name.rpartition(":")[2]),
     )
     pin = LockedImage(
-        *(ImageReference.parse(name), entry.digest, entry.media_type),
-        *({LINUX_AMD64: entry.digest}, size_bytes, ("minio",), why),
+        reference=ImageReference.parse(name),
+        digest=entry.digest,
+        media_type=entry.media_type,
+        manifests={LINUX_AMD64: entry.digest},
+        size_bytes=size_bytes,
+        components=("minio",),
+        why=why,
     )
     lock = Lock.parse(bundle.file(layout.LOCK).read_bytes())
     old = BundleManifest.parse(bundle.file(layout.BUNDLE_MANIFEST).read_bytes())

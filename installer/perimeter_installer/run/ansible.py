@@ -103,7 +103,6 @@ def _start(
         project_dir=str(job.playbook.parent),
         playbook=str(job.playbook),
         inventory=str(folder / "inventory"),
-        binary=str(Path(sys.executable).parent / "ansible-playbook"),
         cmdline="--check --diff" if job.check else None,
         envvars=_environment(job, private),
         settings={"idle_timeout": SILENCE_TIMEOUT_S, "job_timeout": STEP_TIMEOUT_S},

@@ -38,6 +38,7 @@ def private_folder(candidates: Sequence[Path] = MEMORY_FOLDERS) -> Iterator[Path
     try:
         yield folder
     finally:
+        end_processes_of(folder)  # workers of a cancelled playbook, ssh's shared connections
         shutil.rmtree(folder, ignore_errors=True)
 
 
