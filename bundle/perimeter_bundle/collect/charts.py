@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,8 +80,8 @@ def find_chart(index: bytes, repository: str, name: str, version: str) -> ChartL
     return ChartLocation(url, _index_digest(chosen.get("digest")))
 
 
-def check_archive(data: bytes, name: str, version: str, what: str) -> None:
-    """Raises IntegrityError[bad-chart] unless ``data`` is that chart and safe to unpack."""
+def check_archive(data: bytes, name: str, version: str, what: str) -> Mapping[str, object]:
+    """What its Chart.yaml says; raises IntegrityError[bad-chart] unless it is safe to unpack."""
     problems: list[str] = []
     metadata: object = None
     unpacked = 0
@@ -108,6 +109,8 @@ def check_archive(data: bytes, name: str, version: str, what: str) -> None:
         raise IntegrityError(
             "bad-chart", f"refused {what}: it is not chart {name} {version}", problems=problems
         )
+    # dates and the like as text: what it says is written into the chart's OCI configuration
+    return {str(key): json.loads(json.dumps(value, default=str)) for key, value in found.items()}
 
 
 def render_chart(data: bytes, spec: ChartSpec) -> bytes:

@@ -1,0 +1,123 @@
+"""Fetched blobs → index.json and the items of bundle.json. Pure but for the blobs it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from perimeter_bundle.catalog.values import Component, Release
+from perimeter_bundle.collect.artifacts import Artifact
+from perimeter_bundle.collect.pull import PulledImage
+from perimeter_bundle.collect.room import FILES_FACTOR, UNPACKED_FACTOR
+from perimeter_bundle.format.layout import REF_NAME_ANNOTATION
+from perimeter_bundle.format.manifest import BundleComponent, BundleItem, ItemKind, Room
+from perimeter_bundle.format.oci import Descriptor, OciIndex
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.lock import FileKind, LockedChart, LockedFile
+from perimeter_bundle.model.reference import ImageReference
+
+
+@dataclass(frozen=True, slots=True)
+class PackedEntry:
+    """A chart or file of the lock and the artifact made of it."""
+
+    locked: LockedChart | LockedFile
+    artifact: Artifact
+
+
+def write_index(images: Sequence[PulledImage], packed: Sequence[PackedEntry]) -> bytes:
+    """index.json: every image, chart and file under its full reference, sorted."""
+    entries = {str(image.locked.reference): image.top for image in images}
+    entries |= {str(one.locked.reference): one.artifact.descriptor for one in packed}
+    named = [
+        replace(entries[name], annotations={REF_NAME_ANNOTATION: name}) for name in sorted(entries)
+    ]
+    return OciIndex(tuple(named)).to_bytes()
+
+
+def image_item(image: PulledImage, release: Release) -> BundleItem:
+    """An image as bundle.json describes it."""
+    locked = image.locked
+    component = release.component(sorted(locked.components)[0])
+    first = locked.manifests[release.platforms[0]]
+    return BundleItem(
+        kind=ItemKind.IMAGE,
+        name=str(locked.reference),
+        digest=image.top.digest,
+        payload=first,
+        size_bytes=sum(image.sizes.values()),
+        platforms=tuple(str(platform) for platform in sorted(locked.manifests)),
+        source=f"oci://{locked.reference}",
+        licence=_image_licence(component, locked.reference),
+        component=component.name,
+        why=tuple(sorted(locked.why)),
+        version=locked.reference.tag,
+    )
+
+
+def packed_item(one: PackedEntry, release: Release) -> BundleItem:
+    """A chart, file or manifest as bundle.json describes it."""
+    locked = one.locked
+    component = release.component(locked.component)
+    platforms: tuple[str, ...] = ()
+    if isinstance(locked, LockedChart):
+        kind, why = ItemKind.CHART, f"installs {component.title}"
+        licence = next(c.licence for c in component.charts if c.name == locked.name)
+    elif locked.kind is FileKind.FILE:
+        kind, why = ItemKind.FILE, f"a program of {component.title}"
+        platforms = (str(locked.platform),) if locked.platform else ()
+        licence = next(f.licence for f in component.files if f.name == locked.name)
+    else:
+        kind, why = ItemKind.MANIFEST, f"installs {component.title}"
+        licence = next(m.licence for m in component.manifests if m.name == locked.name)
+    return BundleItem(
+        kind=kind,
+        name=str(locked.reference),
+        digest=one.artifact.descriptor.digest,
+        payload=one.artifact.payload.digest,
+        size_bytes=one.artifact.size_bytes,
+        platforms=platforms,
+        source=locked.url,
+        licence=licence,
+        component=component.name,
+        why=(why,),
+        version=locked.version,
+    )
+
+
+def bundle_components(release: Release) -> tuple[BundleComponent, ...]:
+    """The components in the order in which they are installed."""
+    return tuple(
+        BundleComponent(c.name, c.version, c.licence, c.source, c.phase.value)
+        for c in release.components
+    )
+
+
+def exact_room(sizes: Mapping[Digest, int], images: Sequence[PulledImage], other: int) -> Room:
+    """Room by what really is there: each blob once; ``other`` is everything beside the blobs."""
+    blobs = sum(sizes.values())
+    of_images = {digest: size for image in images for digest, size in image.sizes.items()}
+    images_bytes = sum(of_images.values())
+    files_bytes = blobs - images_bytes
+    return Room(
+        bundle_bytes=blobs + other,
+        registry_bytes=blobs,
+        node_bytes=images_bytes * UNPACKED_FACTOR + files_bytes * FILES_FACTOR,
+    )
+
+
+def all_sizes(images: Sequence[PulledImage], packed: Sequence[PackedEntry]) -> dict[Digest, int]:
+    """Size of every blob of the bundle, each once."""
+    sizes = {digest: size for image in images for digest, size in image.sizes.items()}
+    for one in packed:
+        blobs: tuple[Descriptor, ...] = (one.artifact.descriptor, one.artifact.payload)
+        sizes |= {blob.digest: blob.size_bytes for blob in blobs}
+        sizes[Digest.of_bytes(one.artifact.config)] = len(one.artifact.config)
+    return sizes
+
+
+def _image_licence(component: Component, reference: ImageReference) -> str:
+    for image in component.images:
+        if image.reference == reference:
+            return image.licence
+    return component.licence

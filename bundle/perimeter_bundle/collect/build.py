@@ -1,0 +1,235 @@
+"""A lock → a sealed bundle. Takes only what is locked, by digest; goes on where it was cut off.
+
+1. The lock is complete and was written for this release of this catalog.
+2. The folder is ours or empty, no other build is in it, and there is room for everything.
+3. No tag moved since the lock was written (unless that is not asked).
+4. Manifests, then layers, charts and files, each under its digest.
+5. Charts and manifests name no image that is not listed; kubeadm asks for exactly what is locked.
+6. The wheelhouse, roles, playbooks and the catalog.
+7. index.json, bundle.json, the lock's very bytes; then everything is listed in SHA256SUMS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perimeter_bundle.catalog.content import content_root
+from perimeter_bundle.catalog.values import Catalog, ChartSpec, Component, Release
+from perimeter_bundle.collect.artifacts import chart_artifact, file_artifact
+from perimeter_bundle.collect.assemble import (
+    PackedEntry,
+    all_sizes,
+    bundle_components,
+    exact_room,
+    image_item,
+    packed_item,
+    write_index,
+)
+from perimeter_bundle.collect.charts import MAX_CHART_BYTES, check_archive
+from perimeter_bundle.collect.compare import check_lock
+from perimeter_bundle.collect.complete import check_complete, kubeadm_images, render_release
+from perimeter_bundle.collect.content import write_content
+from perimeter_bundle.collect.own_wheel import own_wheel
+from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
+from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
+from perimeter_bundle.collect.upstream import Upstream
+from perimeter_bundle.collect.wanted import wanted_images
+from perimeter_bundle.collect.wheelhouse import download_wheels
+from perimeter_bundle.collect.workspace import (
+    Workspace,
+    open_workspace,
+    refuse_foreign,
+    refuse_without_room,
+)
+from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
+from perimeter_bundle.format import layout
+from perimeter_bundle.format.files import list_tree, read_file, write_file
+from perimeter_bundle.format.manifest import BundleItem, BundleManifest
+from perimeter_bundle.format.oci import LAYOUT_VERSION
+from perimeter_bundle.format.seal import seal
+from perimeter_bundle.format.strict_json import MIB
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.events import Event, EventKind, OnEvent
+from perimeter_bundle.model.lock import FileKind, Lock, LockedFile
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """Everything a build depends on, beside upstream."""
+
+    release: Release
+    catalog: Catalog
+    lock_bytes: bytes
+    out: Path
+    environment: Mapping[str, str] = field(repr=False)  # pip's settings; may hold passwords
+    skip_tag_check: bool = False
+    requirements: Path | None = None  # folder of the requirement files; default: perimeter's own
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A sealed bundle; ``identity`` is the digest of its SHA256SUMS."""
+
+    root: Path
+    identity: Digest
+    manifest: BundleManifest
+    size_bytes: int
+
+
+def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -> BuildResult:
+    """The bundle that the lock pins, sealed and not signed yet.
+
+    Two builds of the same lock, catalog and perimeter give the same bytes. Raises InputError,
+    NetworkError, IntegrityError, HostError; what was fetched until then stays for the next run.
+    """
+    lock = Lock.parse(request.lock_bytes)
+    check_lock(lock, request.release)  # 1
+    refuse_foreign(request.out)  # 2
+    with open_workspace(request.out, lock, request.lock_bytes) as workspace:
+        refuse_without_room(
+            request.out,
+            workspace.missing_bytes(_locked_sizes(lock)) + CONTENT_BYTES + BUILD_EXTRA_BYTES,
+        )
+        if not request.skip_tag_check:
+            check_tags(lock, upstream)  # 3
+        images = pull_images(lock, upstream, workspace)  # 4
+        pull_blobs(lock, images, upstream, workspace, on_event)
+        packed = _pack(lock, workspace)
+        _check_content(request.release, lock, workspace, on_event)  # 5
+        items = _write_content(request, workspace, on_event)  # 6
+        manifest = _describe(request, lock, workspace, images, packed, items)  # 7
+        on_event(Event(EventKind.NOTE, "", "listing every file in SHA256SUMS"))
+        workspace.finish()
+        identity = seal(request.out, on_event=on_event)
+    size = sum(list_tree(request.out).files.values())
+    return BuildResult(request.out, identity, manifest, size)
+
+
+def _pack(lock: Lock, workspace: Workspace) -> tuple[PackedEntry, ...]:
+    """Charts and files become artifacts; their small blobs are written."""
+    packed = []
+    for chart in lock.charts:
+        digest = _digest(chart.digest)
+        data = read_file(workspace.blob(digest), MAX_CHART_BYTES)
+        metadata = check_archive(data, chart.name, chart.version, str(chart.reference))
+        packed.append(PackedEntry(chart, chart_artifact(chart, digest, metadata)))
+    for file in lock.files:
+        packed.append(PackedEntry(file, file_artifact(file, _digest(file.digest))))
+    for one in packed:
+        for data in (one.artifact.manifest, one.artifact.config):
+            write_file(workspace.blob(Digest.of_bytes(data)), data)
+    return tuple(packed)
+
+
+def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event: OnEvent) -> None:
+    """The completeness gate, on the very bytes that are carried; rendered/ for reviewers."""
+    task = "render charts and ask kubeadm"
+    on_event(Event(EventKind.START, task))
+    charts = {chart.name: workspace.blob(_digest(chart.digest)) for chart in lock.charts}
+    manifests = {
+        (file.component, file.name): workspace.blob(_digest(file.digest))
+        for file in lock.files
+        if file.kind is FileKind.MANIFEST
+    }
+
+    def read_chart(spec: ChartSpec) -> bytes:
+        return read_file(charts[spec.name], MAX_CHART_BYTES)
+
+    def read_manifest(component: Component, name: str) -> bytes:
+        return read_file(manifests[component.name, name], MAX_OBJECTS_BYTES)
+
+    def find(file: LockedFile) -> Path:
+        return workspace.blob(_digest(file.digest))
+
+    rendered = render_release(release, read_chart, read_manifest)
+    check_complete(rendered)
+    listed = kubeadm_images(release, lock.files, find, workspace.work)
+    wanted = {str(image.reference) for image in wanted_images(release, listed)}
+    locked = {str(image.reference) for image in lock.images}
+    problems = [f"{name} is needed, not locked" for name in sorted(wanted - locked)]
+    problems += [f"{name} is locked, not needed" for name in sorted(locked - wanted)]
+    if problems:
+        raise InputError(
+            "lock-mismatch",
+            "kubeadm asks for other images than the lock has",
+            problems=problems,
+            hint=f"run perimeter-bundle lock {release.name}",
+        )
+    workspace.renew(layout.RENDERED)
+    for one in rendered:
+        write_file(workspace.root / one.path, one.data)
+    on_event(Event(EventKind.FINISH, task))
+
+
+def _write_content(
+    request: BuildRequest, workspace: Workspace, on_event: OnEvent
+) -> tuple[BundleItem, ...]:
+    root = content_root()
+    requirements = request.requirements or root / "requirements"
+    release = request.release
+    wheels = download_wheels(
+        requirements,
+        release.jump_host_pythons,
+        release.platforms,
+        workspace.work,
+        request.environment,
+        on_event,
+    )
+    workspace.renew(layout.CONTENT)
+    return write_content(
+        request.out,
+        release,
+        request.catalog,
+        own_wheel(root, workspace.work),
+        wheels,
+        (requirements / "install.txt").read_bytes(),
+    )
+
+
+def _describe(
+    request: BuildRequest,
+    lock: Lock,
+    workspace: Workspace,
+    images: Sequence[PulledImage],
+    packed: Sequence[PackedEntry],
+    content: Sequence[BundleItem],
+) -> BundleManifest:
+    """Writes what says what is inside, after everything else is there."""
+    root, release = workspace.root, request.release
+    sizes = all_sizes(images, packed)
+    workspace.keep_only(set(sizes))
+    write_file(root / layout.OCI_LAYOUT, LAYOUT_VERSION)
+    write_file(root / layout.INDEX, write_index(images, packed))
+    write_file(root / layout.LOCK, request.lock_bytes)
+    beside = sum(list_tree(root / layout.CONTENT).files.values())
+    manifest = BundleManifest(
+        release=lock.release,
+        number=lock.number,
+        minimum_installer=release.minimum_installer,
+        components=bundle_components(release),
+        items=(
+            *(image_item(image, release) for image in images),
+            *(packed_item(one, release) for one in packed),
+            *content,
+        ),
+        # what lists and describes the rest is small; a MiB more than is needed does no harm
+        room=exact_room(sizes, images, beside + 8 * MIB),
+    )
+    write_file(root / layout.BUNDLE_MANIFEST, manifest.to_bytes())
+    return manifest
+
+
+def _locked_sizes(lock: Lock) -> dict[Digest, int]:
+    """Upper bounds by the digests the lock knows; layers are known only from manifests."""
+    sizes = {_digest(image.digest): image.size_bytes for image in lock.images}
+    sizes |= {_digest(chart.digest): chart.size_bytes for chart in lock.charts}
+    return sizes | {_digest(file.digest): file.size_bytes for file in lock.files}
+
+
+def _digest(digest: Digest | None) -> Digest:
+    if digest is None:
+        raise AssertionError("check_lock refuses unresolved locks")
+    return digest

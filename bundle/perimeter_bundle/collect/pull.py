@@ -1,0 +1,201 @@
+"""Everything a lock pins → blobs in the workspace, by digest alone; the largest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from perimeter_bundle.collect.scheduler import FetchTask, fetch_all
+from perimeter_bundle.collect.upstream import Upstream, run_all
+from perimeter_bundle.collect.workspace import Workspace
+from perimeter_bundle.format.files import read_file, write_file
+from perimeter_bundle.format.oci import (
+    MAX_MANIFEST_BYTES,
+    Descriptor,
+    ImageManifest,
+    OciIndex,
+    parse_manifest,
+)
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import IntegrityError
+from perimeter_bundle.model.events import OnEvent
+from perimeter_bundle.model.lock import Lock, LockedChart, LockedFile, LockedImage
+from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.registry.transfer import Verified
+
+
+@dataclass(frozen=True, slots=True)
+class PulledImage:
+    """An image's manifests as they lie in the workspace, and every blob they need."""
+
+    locked: LockedImage
+    top: Descriptor
+    manifests: tuple[Descriptor, ...]  # without ``top`` when that is a single manifest
+    blobs: tuple[Descriptor, ...]
+
+    @property
+    def sizes(self) -> dict[Digest, int]:
+        """Size of everything it consists of, by digest."""
+        return {one.digest: one.size_bytes for one in (self.top, *self.manifests, *self.blobs)}
+
+
+def check_tags(lock: Lock, upstream: Upstream) -> None:
+    """Raises IntegrityError[tag-moved] when a tag stands for something else than in the lock."""
+    tagged = [image for image in lock.images if image.reference.tag]
+
+    def moved(image: LockedImage) -> str:
+        plain = ImageReference(
+            image.reference.host, image.reference.repository, image.reference.tag
+        )
+        now = upstream.images.fetch_manifest(plain).digest
+        return "" if now == image.digest else f"{plain}: locked {image.digest}, now {now}"
+
+    jobs = {str(image.reference): partial(moved, image) for image in tagged}
+    problems = [problem for problem in run_all(jobs, upstream, "check tags") if problem]
+    if problems:
+        raise IntegrityError(
+            "tag-moved",
+            f"{len(problems)} tags moved since the lock was written",
+            problems=problems,
+            hint="look at what changed, then lock again with --accept-moved; "
+            "or build what is locked with --skip-tag-check",
+        )
+
+
+def pull_images(lock: Lock, upstream: Upstream, workspace: Workspace) -> tuple[PulledImage, ...]:
+    """The manifests of every image, written to the workspace; no layer yet.
+
+    Raises NetworkError, IntegrityError[lock-contradicted].
+    """
+    jobs = {
+        str(image.reference): partial(_pull_manifests, image, upstream, workspace)
+        for image in lock.images
+    }
+    return tuple(run_all(jobs, upstream, "manifests"))
+
+
+def pull_blobs(
+    lock: Lock,
+    images: tuple[PulledImage, ...],
+    upstream: Upstream,
+    workspace: Workspace,
+    on_event: OnEvent,
+) -> None:
+    """Every layer, configuration, chart and file that is not there yet."""
+    verified = Verified()
+    tasks = [
+        FetchTask(
+            str(blob.digest),
+            f"{image.locked.reference.name}@{blob.digest.hex[:12]}",
+            blob.size_bytes,
+            partial(_fetch_blob, image.locked.reference, blob, upstream, workspace, verified),
+        )
+        for image in images
+        for blob in image.blobs
+    ]
+    entries: tuple[LockedChart | LockedFile, ...] = (*lock.charts, *lock.files)
+    for entry in entries:
+        if entry.digest is not None:
+            tasks.append(
+                FetchTask(
+                    str(entry.digest),
+                    str(entry.reference),
+                    entry.size_bytes,
+                    partial(_fetch_entry, entry, entry.digest, upstream, workspace, verified),
+                )
+            )
+    fetch_all(tasks, upstream.workers, on_event, stop=upstream.stop, task_name="fetch")
+
+
+def _pull_manifests(image: LockedImage, upstream: Upstream, workspace: Workspace) -> PulledImage:
+    digest = _digest_of(image)
+    top_bytes = _manifest(image.reference, digest, upstream, workspace)
+    top = parse_manifest(top_bytes)
+    if top.media_type != image.media_type:
+        raise _contradicted(image, f"it is {top.media_type}, locked as {image.media_type}")
+    if isinstance(top, ImageManifest):
+        if set(image.manifests.values()) != {digest}:
+            raise _contradicted(image, "it is a single manifest, locked as an index")
+        described = Descriptor(top.media_type, digest, len(top_bytes))
+        return PulledImage(image, described, (), _unique(top.descriptors))
+    manifests: list[Descriptor] = []
+    blobs: list[Descriptor] = []
+    for platform, wanted in sorted(image.manifests.items()):
+        member = next((entry for entry in top.manifests if entry.digest == wanted), None)
+        if member is None:
+            raise _contradicted(image, f"its index has no {wanted} ({platform})")
+        data = _manifest(image.reference, wanted, upstream, workspace)
+        parsed = parse_manifest(data)
+        if isinstance(parsed, OciIndex):
+            raise _contradicted(image, f"{wanted} ({platform}) is an index")
+        manifests.append(Descriptor(parsed.media_type, wanted, len(data)))
+        blobs += parsed.descriptors
+    described = Descriptor(top.media_type, digest, len(top_bytes))
+    return PulledImage(image, described, _unique(manifests), _unique(blobs))
+
+
+def _manifest(
+    reference: ImageReference, digest: Digest, upstream: Upstream, workspace: Workspace
+) -> bytes:
+    """A manifest's bytes: those that are there when they are right, else upstream's."""
+    path = workspace.blob(digest)
+    if path.is_file():
+        data = read_file(path, MAX_MANIFEST_BYTES)
+        hasher = digest.new_hasher()
+        hasher.update(data)
+        if Digest.of_hasher(hasher) == digest:
+            return data
+    fetched = upstream.images.fetch_manifest(reference, digest)
+    write_file(path, fetched.raw)
+    return fetched.raw
+
+
+def _fetch_blob(
+    reference: ImageReference,
+    blob: Descriptor,
+    upstream: Upstream,
+    workspace: Workspace,
+    verified: Verified,
+) -> None:
+    upstream.images.fetch_blob(reference, blob, workspace.blob(blob.digest), verified=verified)
+
+
+def _fetch_entry(
+    entry: LockedChart | LockedFile,
+    digest: Digest,
+    upstream: Upstream,
+    workspace: Workspace,
+    verified: Verified,
+) -> None:
+    target = workspace.blob(digest)
+    if entry.url.startswith("oci://"):
+        reference = ImageReference.parse(entry.url.removeprefix("oci://"))
+        layer = Descriptor("", digest, entry.size_bytes)
+        upstream.images.fetch_blob(reference, layer, target, verified=verified)
+    else:
+        upstream.files.fetch(
+            entry.url,
+            target,
+            digest,
+            entry.size_bytes,
+            task=str(entry.reference),
+            verified=verified,
+        )
+
+
+def _digest_of(image: LockedImage) -> Digest:
+    if image.digest is None:
+        raise AssertionError("check_lock refuses unresolved locks")
+    return image.digest
+
+
+def _unique(found: list[Descriptor] | tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+    return tuple({one.digest: one for one in found}.values())
+
+
+def _contradicted(image: LockedImage, reason: str) -> IntegrityError:
+    return IntegrityError(
+        "lock-contradicted",
+        f"{image.reference}: {reason}",
+        hint="the lock was edited, or written by another version: lock again",
+    )

@@ -1,0 +1,62 @@
+"""Room a release needs on each machine, from what its lock says. Pure; docs/catalog.md explains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perimeter_bundle.format.strict_json import MIB
+from perimeter_bundle.model.lock import Lock
+
+# perimeter's wheels for three Pythons, collections, roles: measured, about half of it
+CONTENT_BYTES = 128 * MIB
+# while building: the package that the collections come from, and what pip unpacks
+BUILD_EXTRA_BYTES = 256 * MIB
+# perimeter-install and what it brings, installed from the wheelhouse: measured, about half of it
+INSTALLED_BYTES = 512 * MIB
+# containerd keeps the compressed layers and unpacks them: 2.5 to 3.2 times their size, measured
+UNPACKED_FACTOR = 4
+# programs are kept once and unpacked once
+FILES_FACTOR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RoomNeeded:
+    """Bytes that must be free on each machine; at most, since blobs may be shared."""
+
+    builder_bytes: int
+    carrier_bytes: int
+    jump_bytes: int
+    registry_bytes: int
+    node_bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        """As ``plan --json`` prints it."""
+        return {
+            "builder_bytes": self.builder_bytes,
+            "carrier_bytes": self.carrier_bytes,
+            "jump_bytes": self.jump_bytes,
+            "registry_bytes": self.registry_bytes,
+            "node_bytes": self.node_bytes,
+        }
+
+
+def room_needed(images_bytes: int, files_bytes: int, charts_bytes: int) -> RoomNeeded:
+    """The room for so much of each kind; files are programs and manifests."""
+    carried = images_bytes + files_bytes + charts_bytes
+    bundle = carried + CONTENT_BYTES
+    return RoomNeeded(
+        builder_bytes=bundle + BUILD_EXTRA_BYTES,
+        carrier_bytes=bundle,
+        jump_bytes=bundle + INSTALLED_BYTES,
+        registry_bytes=carried,
+        node_bytes=images_bytes * UNPACKED_FACTOR + files_bytes * FILES_FACTOR,
+    )
+
+
+def room_of_lock(lock: Lock) -> RoomNeeded:
+    """The room for everything a lock pins."""
+    return room_needed(
+        sum(image.size_bytes for image in lock.images),
+        sum(file.size_bytes for file in lock.files),
+        sum(chart.size_bytes for chart in lock.charts),
+    )
