@@ -33,7 +33,7 @@ def path_problem(path: str) -> str | None:
     parts = path.split("/")
     if any("\ud800" <= char <= "\udfff" for char in path):
         return "its name is not UTF-8"
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in path):
+    if not path.isprintable():  # controls, and what only looks like another name
         return "it holds a control character"
     if path == "-":
         return "sha256sum would read standard input instead"
