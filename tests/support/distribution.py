@@ -7,11 +7,14 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes
+
+import bcrypt
 
 from perimeter_installer.run.certificates import KeyPair, make_ca, make_server_certificate
 from tests.lab.build import tool
@@ -28,6 +31,7 @@ http:
   relativeurls: true
   tls: {{certificate: {folder}/tls.crt, key: {folder}/tls.key, minimumtls: tls1.2}}
 """
+_LOGIN = "auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
 _SPARSE = "validation: {manifests: {indexes: {platforms: none}}}\n"
 START_TIMEOUT_S = 20.0
 
@@ -39,6 +43,7 @@ class Distribution:
     folder: Path
     ca: KeyPair = field(default_factory=lambda: make_ca("test", datetime.now(UTC), token_bytes))
     sparse: bool = True  # takes an index of which platforms are missing
+    login: tuple[str, str] | None = None  # user and password, when it wants one
     data: Path = field(init=False)
     port: int = field(default=0)
     process: subprocess.Popen[bytes] | None = None
@@ -55,6 +60,11 @@ class Distribution:
         (self.folder / "tls.key").write_text(pair.key)
         self.port = self.port or free_port()
         text = _CONFIGURATION.format(data=self.data, port=self.port, folder=self.folder)
+        if self.login:
+            user, password = self.login
+            hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+            (self.folder / "htpasswd").write_text(f"{user}:{hashed}\n")
+            text += _LOGIN.format(folder=self.folder)
         (self.folder / "config.yml").write_text(text + (_SPARSE if self.sparse else ""))
         self.start()
         return self
@@ -90,7 +100,9 @@ class Distribution:
         while True:
             try:
                 opener.open(f"{self.url}/v2/", timeout=2).close()
-            except OSError:
+            except OSError as error:
+                if isinstance(error, urllib.error.HTTPError) and error.code == 401:
+                    return  # it answers, and wants a login as it should
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"the registry did not start:\n{self.log}") from None
                 time.sleep(0.05)
