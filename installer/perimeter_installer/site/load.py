@@ -28,6 +28,7 @@ from perimeter_installer.site.yaml_source import (
     Value,
     YamlSource,
     dotted,
+    parse_yaml,
     read_yaml,
 )
 
@@ -44,7 +45,17 @@ def load(path: Path) -> model.Site:
     problem per line otherwise: syntax, unknown keys, wrong values, rules, files that are not there.
     """
     path = path.absolute()
-    source = read_yaml(path)
+    return judge_site(read_yaml(path), path)
+
+
+def parse_site(text: str, path: Path) -> model.Site:
+    """As ``load``, for text that is to be written to ``path``."""
+    path = path.absolute()
+    return judge_site(parse_yaml(text.encode(), str(path)), path)
+
+
+def judge_site(source: YamlSource, path: Path) -> model.Site:
+    """The site in ``source``; raises InputError[bad-site] with every problem."""
     problems = list(source.problems)
     file, details = _validate(source.values)
     problems += [_schema_problem(detail, source) for detail in details]

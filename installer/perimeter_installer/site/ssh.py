@@ -214,9 +214,14 @@ def connect(
     return Connection(target, transport, become=ssh.become)
 
 
-def scan_host_key(target: Target, *, timeout_s: float = CONNECT_TIMEOUT_S) -> HostKey:
-    """The key a host offers now, without logging in; raises SshError."""
-    transport = _handshake(target, [], timeout_s)
+def scan_host_key(
+    target: Target, preferred: Sequence[str] = (), *, timeout_s: float = CONNECT_TIMEOUT_S
+) -> HostKey:
+    """The key a host offers now, of a preferred kind if it can, without logging in.
+
+    Raises SshError.
+    """
+    transport = _handshake(target, preferred, timeout_s)
     try:
         return _offered_key(transport)
     finally:

@@ -1,0 +1,61 @@
+"""perimeter-install: from a carried bundle to a running site."""
+
+from __future__ import annotations
+
+import click
+
+from perimeter_bundle import __version__
+from perimeter_bundle.terminal.guard import run_guarded
+from perimeter_installer.cli.apply_command import apply
+from perimeter_installer.cli.init_command import init
+from perimeter_installer.cli.load_command import load
+from perimeter_installer.cli.preflight_command import preflight
+from perimeter_installer.cli.verify_command import verify
+
+
+class InOrder(click.Group):
+    """Lists commands in the order in which they are used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="perimeter-install")
+def cli() -> None:
+    """Stands up a site behind an air gap from a signed bundle.
+
+    \b
+    The way, once:
+      perimeter-install init       describe the site, pin the host keys
+      perimeter-install verify     is the bundle what its builder signed?
+      perimeter-install preflight  are the hosts ready? changes nothing
+      perimeter-install load       fill the site's registry
+      perimeter-install apply      install or upgrade; a second run changes nothing
+      perimeter-install check      does it really work?
+      perimeter-install status     what is installed, how is it
+
+    Every command takes --json and has its own --help with examples. --site, --bundle and --trust
+    can also be set as PERIMETER_SITE, PERIMETER_BUNDLE and PERIMETER_TRUST.
+
+    \b
+    Exit statuses: 0 done, 1 something was found (preflight, check), 2 wrong option or file,
+    3 network, 4 bytes are not the expected ones, 5 trust, 6 host, 7 cluster, 70 defect,
+    130 interrupted.
+    """
+
+
+for command in (init, verify, preflight, load, apply):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The program; exits."""
+    run_guarded(cli)
+
+
+if __name__ == "__main__":
+    main()
