@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from perimeter_bundle.catalog.schema import (
@@ -92,6 +93,18 @@ def load_release(catalog: Catalog, name: str) -> Release:
     return release
 
 
+def with_platforms(release: Release, texts: Sequence[str]) -> Release:
+    """The release collected for other platforms; raises InputError[bad-platform]."""
+    platforms = tuple(dict.fromkeys(Platform.parse(text) for text in texts))
+    changed = replace(release, platforms=platforms)
+    problems = list(_missing_files(changed))
+    if problems:
+        raise InputError(
+            "bad-platform", f"release {release.name} cannot be collected so", problems=problems
+        )
+    return changed
+
+
 def _release_problems(release: Release, model: ReleaseModel) -> Iterable[str]:
     """What components say about each other."""
     for name in _twice(model.components):
@@ -107,6 +120,10 @@ def _release_problems(release: Release, model: ReleaseModel) -> Iterable[str]:
         before.add(component.name)
     for name in _twice(chart.name for c in release.components for chart in c.charts):
         yield f"two components bring a chart called {name}"
+    yield from _missing_files(release)
+
+
+def _missing_files(release: Release) -> Iterable[str]:
     for component in release.components:
         for file in component.files:
             missing = [p for p in release.platforms if file.platforms and p not in file.platforms]

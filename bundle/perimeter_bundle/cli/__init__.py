@@ -1,1 +1,1 @@
-"""Command line of perimeter-bundle."""
+"""perimeter-bundle: one file per command; each builds a request, calls one function, prints."""

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ from perimeter_bundle.collect.charts import MAX_CHART_BYTES, check_archive
 from perimeter_bundle.collect.compare import check_lock
 from perimeter_bundle.collect.complete import check_complete, kubeadm_images, render_release
 from perimeter_bundle.collect.content import write_content
+from perimeter_bundle.collect.finished import check_finished, is_finished
 from perimeter_bundle.collect.own_wheel import own_wheel
 from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
 from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
@@ -87,6 +89,8 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
     """
     lock = Lock.parse(request.lock_bytes)
     check_lock(lock, request.release)  # 1
+    if is_finished(request.out):
+        return _finished(request, on_event)
     refuse_foreign(request.out)  # 2
     with open_workspace(request.out, lock, request.lock_bytes) as workspace:
         refuse_without_room(
@@ -104,8 +108,25 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         on_event(Event(EventKind.NOTE, "", "listing every file in SHA256SUMS"))
         workspace.finish()
         identity = seal(request.out, on_event=on_event)
-    size = sum(list_tree(request.out).files.values())
-    return BuildResult(request.out, identity, manifest, size)
+    return BuildResult(request.out, identity, manifest, _size(request.out))
+
+
+def _finished(request: BuildRequest, on_event: OnEvent) -> BuildResult:
+    """A bundle that is there already, when this build would give the very same."""
+    root = content_root()
+    with tempfile.TemporaryDirectory(prefix="perimeter-build-") as work:
+        own = own_wheel(root, Path(work))
+    manifest, identity = check_finished(
+        request.out,
+        request.lock_bytes,
+        request.release,
+        request.catalog,
+        own,
+        (_requirements(request) / "install.txt").read_bytes(),
+        on_event,
+    )
+    on_event(Event(EventKind.NOTE, "", f"{request.out} is finished already; nothing was fetched"))
+    return BuildResult(request.out, identity, manifest, _size(request.out))
 
 
 def _pack(lock: Lock, workspace: Workspace) -> tuple[PackedEntry, ...]:
@@ -167,8 +188,7 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
 def _write_content(
     request: BuildRequest, workspace: Workspace, on_event: OnEvent
 ) -> tuple[BundleItem, ...]:
-    root = content_root()
-    requirements = request.requirements or root / "requirements"
+    root, requirements = content_root(), _requirements(request)
     release = request.release
     wheels = download_wheels(
         requirements,
@@ -220,6 +240,14 @@ def _describe(
     )
     write_file(root / layout.BUNDLE_MANIFEST, manifest.to_bytes())
     return manifest
+
+
+def _requirements(request: BuildRequest) -> Path:
+    return request.requirements or content_root() / "requirements"
+
+
+def _size(root: Path) -> int:
+    return sum(list_tree(root).files.values())
 
 
 def _locked_sizes(lock: Lock) -> dict[Digest, int]:

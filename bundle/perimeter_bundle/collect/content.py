@@ -34,7 +34,7 @@ def write_content(
     """
     for folder in ("roles", "playbooks"):
         _write_files(bundle / layout.CONTENT / folder, own.content(folder))
-    _copy_catalog(catalog, release, bundle / layout.CATALOG)
+    _write_files(bundle / layout.CATALOG, catalog_files(catalog, release))
     write_file(bundle / layout.INSTALL_REQUIREMENTS, install_requirements)
     items = [_write_own_wheel(bundle, own)]
     for wheel in wheels:
@@ -45,22 +45,25 @@ def write_content(
     return tuple(items)
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    for path, data in sorted(files.items()):
-        if "__pycache__" not in path:
-            write_file(folder / path, data)
+def catalog_files(catalog: Catalog, release: Release) -> dict[str, bytes]:
+    """What is carried of the catalog, by path: the release's file and its components' folders.
 
-
-def _copy_catalog(catalog: Catalog, release: Release, target: Path) -> None:
-    """The components of the release and its release file; nothing that only looks like it."""
+    Raises InputError[odd-catalog] when the catalog holds links or special files.
+    """
     wanted = {component.name for component in release.components}
     tree = list_tree(catalog.root)
     if tree.odd:
         raise InputError("odd-catalog", "the catalog holds more than files", problems=tree.odd)
-    for path in tree.files:
-        top = path.partition("/")[0]
-        if path == f"releases/{release.name}.yaml" or top in wanted:
-            write_file(target / path, (catalog.root / path).read_bytes())
+    return {
+        path: (catalog.root / path).read_bytes()
+        for path in tree.files
+        if path == f"releases/{release.name}.yaml" or path.partition("/")[0] in wanted
+    }
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for path, data in sorted(files.items()):
+        write_file(folder / path, data)
 
 
 def _write_own_wheel(bundle: Path, own: OwnWheel) -> BundleItem:

@@ -44,7 +44,7 @@ class OwnWheel:
         return {
             path.removeprefix(prefix): data
             for path, data in self.files.items()
-            if path.startswith(prefix)
+            if path.startswith(prefix) and "__pycache__" not in path
         }
 
     def to_bytes(self) -> bytes:

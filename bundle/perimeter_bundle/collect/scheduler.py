@@ -30,10 +30,11 @@ class FetchTask:
 
 
 class _Work:
-    """What the threads share; every access holds the lock."""
+    """What the threads share; every access to the rest holds ``lock``."""
 
     def __init__(self, tasks: Sequence[FetchTask]) -> None:
         self.lock = threading.Lock()
+        self.report_lock = threading.Lock()
         self.waiting = list(reversed(tasks))  # taken from the end
         self.running = 0
         self.done_items = 0
@@ -61,16 +62,17 @@ def fetch_all(
     total_bytes = sum(task.size_bytes for task in unique)
 
     def report(kind: EventKind) -> None:
-        with work.lock:
-            event = Event(
-                kind,
-                task_name,
-                done_bytes=work.done_bytes,
-                total_bytes=total_bytes,
-                done_items=work.done_items,
-                total_items=len(unique),
-            )
-        on_event(event)
+        with work.report_lock:  # one after the other, so that counts never go back
+            with work.lock:
+                event = Event(
+                    kind,
+                    task_name,
+                    done_bytes=work.done_bytes,
+                    total_bytes=total_bytes,
+                    done_items=work.done_items,
+                    total_items=len(unique),
+                )
+            on_event(event)
 
     def labour() -> None:
         while task := _take(work, flag):

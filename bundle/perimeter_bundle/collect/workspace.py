@@ -93,7 +93,7 @@ class Workspace:
 def open_workspace(out: Path, lock: Lock, lock_bytes: bytes) -> Iterator[Workspace]:
     """The folder ``out``, held by this build alone until the block ends.
 
-    Raises InputError[out-not-ours] or [already-built], HostError[busy] or [cannot-write].
+    Raises InputError[out-not-ours], HostError[busy] or [cannot-write].
     """
     refuse_foreign(out)
     build = out / layout.BUILD_FOLDER
@@ -125,18 +125,12 @@ def open_workspace(out: Path, lock: Lock, lock_bytes: bytes) -> Iterator[Workspa
 
 
 def refuse_foreign(out: Path) -> None:
-    """Raises InputError unless ``out`` is absent, empty, or holds an unfinished build."""
+    """Raises InputError[out-not-ours] unless ``out`` is absent, empty, or being built."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError("out-not-ours", f"{out} is not a folder", hint="choose another --out")
     names = {path.name for path in out.iterdir()} if out.exists() else set()
     foreign = sorted(names - _OURS)
     begun = layout.BUILD_FOLDER in names
-    if not foreign and not begun and layout.SUMS in names:
-        raise InputError(
-            "already-built",
-            f"{out} holds a finished bundle",
-            hint=f"verify it (perimeter-bundle verify {out}), or remove it to build anew",
-        )
     # cut off between the end of building and the list of files
     almost_finished = names >= {layout.OCI_LAYOUT, "manifest", layout.CONTENT}
     if foreign or (names and not begun and not almost_finished):

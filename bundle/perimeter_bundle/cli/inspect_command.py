@@ -1,0 +1,118 @@
+"""perimeter-bundle inspect: what a bundle says it carries, and under which licences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
+from perimeter_bundle.format.files import list_tree, read_file
+from perimeter_bundle.format.layout import BUNDLE_MANIFEST, SIGNATURES, SUMS
+from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest
+from perimeter_bundle.format.sums import MAX_SUMS_BYTES
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.terminal.options import Output, common_options
+from perimeter_bundle.terminal.text import human_bytes, text_table
+
+_RAW_SIGNATURE = ".sig"
+
+
+@click.command()
+@bundle_argument
+@common_options
+def inspect(output: Output, bundle_path: Path) -> None:
+    """Lists what a bundle says it carries: source, size, licence and reason of each item.
+
+    Nothing is verified here; that is what verify does.
+
+    \b
+    Examples:
+      perimeter-bundle inspect /srv/bundles/2026.11
+      perimeter-bundle inspect /srv/bundles/2026.11 --json
+    """
+    refuse_missing_bundle(bundle_path)
+    manifest = BundleManifest.parse(read_file(bundle_path / BUNDLE_MANIFEST, MAX_MANIFEST_BYTES))
+    sums = read_file(bundle_path / SUMS, MAX_SUMS_BYTES)
+    signers = [
+        name.removesuffix(_RAW_SIGNATURE)
+        for name in list_tree(bundle_path / SIGNATURES, missing_ok=True).files
+        if name.endswith(_RAW_SIGNATURE)
+    ]
+    identity = Digest.of_bytes(sums)
+    output.result(_to_dict(manifest, identity, signers), _text(manifest, identity, signers))
+    output.next_step(f"perimeter-bundle verify {bundle_path} --trust KEYS")
+
+
+def _to_dict(manifest: BundleManifest, identity: Digest, signers: list[str]) -> dict[str, object]:
+    return {
+        "release": manifest.release,
+        "number": manifest.number,
+        "identity": str(identity),
+        "minimum_installer": manifest.minimum_installer,
+        "signed_by_key_ids": sorted(signers),
+        "verified": False,
+        "components": [
+            {
+                "name": component.name,
+                "version": component.version,
+                "licence": component.licence,
+                "source": component.source,
+                "phase": component.phase,
+            }
+            for component in manifest.components
+        ],
+        "items": [_item(item) for item in manifest.items],
+        "licences": dict(sorted(_licences(manifest).items())),
+        "room": {
+            "bundle_bytes": manifest.room.bundle_bytes,
+            "registry_bytes": manifest.room.registry_bytes,
+            "node_bytes": manifest.room.node_bytes,
+        },
+    }
+
+
+def _item(item: BundleItem) -> dict[str, object]:
+    return {
+        "kind": item.kind.value,
+        "name": item.name,
+        "version": item.version,
+        "digest": str(item.digest),
+        "payload": str(item.payload),
+        "size_bytes": item.size_bytes,
+        "platforms": list(item.platforms),
+        "source": item.source,
+        "licence": item.licence,
+        "component": item.component,
+        "why": list(item.why),
+    }
+
+
+def _text(manifest: BundleManifest, identity: Digest, signers: list[str]) -> str:
+    rows = [
+        (
+            item.kind.value,
+            item.name.rpartition("/")[2] if item.kind.value == "wheel" else item.name,
+            human_bytes(item.size_bytes),
+            item.licence,
+            item.component,
+        )
+        for item in manifest.items
+    ]
+    licences = [(text, str(count)) for text, count in sorted(_licences(manifest).items())]
+    return "\n".join(
+        [
+            f"release {manifest.release} (number {manifest.number}), not verified here",
+            f"identity {identity}",
+            f"signatures: {', '.join(sorted(signers)) or 'none'}",
+            "",
+            text_table(["kind", "name", "size", "licence", "component"], rows),
+            "",
+            text_table(["licence", "items"], licences),
+        ]
+    )
+
+
+def _licences(manifest: BundleManifest) -> Counter[str]:
+    return Counter(item.licence for item in manifest.items)

@@ -1,0 +1,135 @@
+"""perimeter-bundle lock: names → digests → images.lock."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from perimeter_bundle.cli.options import (
+    LOCK_NAME,
+    choose,
+    network_options,
+    network_settings,
+    read_lock,
+    release_options,
+)
+from perimeter_bundle.collect.compare import LockDifference, diff_locks
+from perimeter_bundle.collect.lock import lock_release, unresolved_lock
+from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.format.files import write_file
+from perimeter_bundle.model.errors import HostError, IntegrityError
+from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.terminal.options import Output, common_options
+
+
+@click.command()
+@release_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path(LOCK_NAME),
+    show_default=True,
+    help="Where to write the lock; what it changes is shown.",
+)
+@click.option("--unresolved", is_flag=True, help="Write names without digests; no network is used.")
+@click.option("--accept-moved", is_flag=True, help="Accept names that stand for other bytes now.")
+@network_options
+@common_options
+def lock(
+    output: Output,
+    release_name: str,
+    catalog_path: Path | None,
+    platforms: tuple[str, ...],
+    out: Path,
+    unresolved: bool,
+    accept_moved: bool,
+    ca_file: Path | None,
+    mirrors: tuple[str, ...],
+    docker_config: Path | None,
+    workers: int,
+) -> None:
+    """Resolves every name of a release to a digest and writes images.lock.
+
+    Images are resolved by their manifests, files by the SHA-256 that upstream publishes (or by
+    fetching them once); kubeadm itself is asked which images it needs. Every chart is rendered,
+    and an image that it names and the catalog does not list is refused. A name that stands for
+    other bytes than in the lock before is refused unless --accept-moved is given.
+
+    \b
+    Examples:
+      perimeter-bundle lock 2026.11
+      perimeter-bundle lock 2026.11 --out site/images.lock --mirror docker.io=https://mirror.example
+    """
+    settings = network_settings(ca_file, mirrors, docker_config, workers)
+    chosen = choose(release_name, catalog_path, platforms)
+    before = Lock.parse(read_lock(out, release_name)) if out.exists() else None
+    if unresolved:
+        now = unresolved_lock(chosen.release)
+    else:
+        with (
+            output.reporter() as reporter,
+            tempfile.TemporaryDirectory(prefix="perimeter-lock-") as work,
+        ):
+            upstream = open_upstream(settings, reporter.on_event)
+            now = lock_release(chosen.release, upstream, Path(work), reporter.on_event)
+    difference = diff_locks(before, now)
+    _refuse_moved(difference, accept_moved)
+    _write(out, now.to_bytes())
+    output.result(_to_dict(out, now, difference), _text(out, now, difference))
+    if not now.unresolved():
+        output.next_step(
+            f"review {out}, then perimeter-bundle build {release_name} --lock {out} --out DIR"
+        )
+
+
+def _refuse_moved(difference: LockDifference, accept: bool) -> None:
+    if difference.moved and not accept:
+        raise IntegrityError(
+            "moved",
+            f"{len(difference.moved)} names stand for other bytes than in the lock before",
+            problems=[f"{one.name}: was {one.before}, is {one.now}" for one in difference.moved],
+            hint="find out why upstream changed them; --accept-moved takes them over",
+        )
+
+
+def _write(out: Path, data: bytes) -> None:
+    try:
+        write_file(out, data)
+    except OSError as error:
+        raise HostError("cannot-write", f"cannot write {out}: {error.strerror}") from error
+
+
+def _to_dict(out: Path, now: Lock, difference: LockDifference) -> dict[str, object]:
+    return {
+        "out": str(out),
+        "release": now.release,
+        "number": now.number,
+        "images": len(now.images),
+        "charts": len(now.charts),
+        "files": len(now.files),
+        "unresolved": list(now.unresolved()),
+        "added": list(difference.added),
+        "removed": list(difference.removed),
+        "resolved": list(difference.resolved),
+        "moved": [
+            {"name": one.name, "before": str(one.before), "now": str(one.now)}
+            for one in difference.moved
+        ],
+    }
+
+
+def _text(out: Path, now: Lock, difference: LockDifference) -> str:
+    counts = f"{len(now.images)} images, {len(now.charts)} charts, {len(now.files)} files"
+    lines = [f"{out}: release {now.release} (number {now.number}): {counts}"]
+    lines += [f"  + {name}" for name in difference.added]
+    lines += [f"  - {name}" for name in difference.removed]
+    lines += [f"  = {name} has a digest now" for name in difference.resolved]
+    for one in difference.moved:
+        lines.append(f"  ! {one.name} MOVED\n      was {one.before}\n      is  {one.now}")
+    if difference.is_empty:
+        lines.append("  nothing changed")
+    if now.unresolved():
+        lines.append(f"  {len(now.unresolved())} names have no digest: this lock cannot be built")
+    return "\n".join(lines)

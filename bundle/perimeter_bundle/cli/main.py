@@ -1,0 +1,60 @@
+"""perimeter-bundle: from a release in the catalog to a signed bundle."""
+
+from __future__ import annotations
+
+import click
+
+from perimeter_bundle import __version__
+from perimeter_bundle.cli.build_command import build
+from perimeter_bundle.cli.inspect_command import inspect
+from perimeter_bundle.cli.lock_command import lock
+from perimeter_bundle.cli.plan_command import plan
+from perimeter_bundle.cli.sign_commands import keygen, sign
+from perimeter_bundle.cli.verify_command import verify
+from perimeter_bundle.terminal.guard import run_guarded
+
+
+class InOrder(click.Group):
+    """Lists commands in the order in which they are used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="perimeter-bundle")
+def cli() -> None:
+    """Collects a release on a connected machine into one signed bundle.
+
+    \b
+    The way, once:
+      perimeter-bundle plan 2026.11               what will be collected, and room needed
+      perimeter-bundle lock 2026.11               names → digests → images.lock; review it
+      perimeter-bundle build 2026.11 --out DIR    only what is locked; can be interrupted
+      perimeter-bundle keygen --out builder.key   once; carry builder.pub to the site
+      perimeter-bundle sign DIR --key builder.key
+      perimeter-bundle verify DIR --trust builder.pub
+      perimeter-bundle inspect DIR                what is inside, under which licences
+
+    Every command takes --json and has its own --help with examples.
+
+    \b
+    Exit statuses: 0 done, 2 wrong option or file, 3 network, 4 bytes are not the expected ones,
+    5 trust, 6 this machine lacks something, 70 defect, 130 interrupted.
+    """
+
+
+for command in (plan, lock, build, keygen, sign, verify, inspect):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The program; exits."""
+    run_guarded(cli)
+
+
+if __name__ == "__main__":
+    main()

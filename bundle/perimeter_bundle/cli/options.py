@@ -1,0 +1,142 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from perimeter_bundle.catalog.content import content_root
+from perimeter_bundle.catalog.load import load_catalog, load_release, with_platforms
+from perimeter_bundle.catalog.values import Catalog, Release
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.lock import MAX_LOCK_BYTES
+from perimeter_bundle.registry.settings import DEFAULT_WORKERS, RegistrySettings, settings_from
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOCK_NAME = "images.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The release a command works on."""
+
+    catalog: Catalog
+    release: Release
+
+
+def release_options(command: Callable[P, R]) -> Callable[P, R]:
+    """RELEASE, --catalog and --platform."""
+    command = click.option(
+        "--platform",
+        "platforms",
+        multiple=True,
+        metavar="OS/ARCH",
+        help="Collect for this platform; may be repeated.  [default: the release's own]",
+    )(command)
+    command = click.option(
+        "--catalog",
+        "catalog_path",
+        type=click.Path(path_type=Path),
+        envvar="PERIMETER_CATALOG",
+        help="Folder of components and releases.  [default: perimeter's own]",
+    )(command)
+    return click.argument("release_name", metavar="RELEASE")(command)
+
+
+def network_options(command: Callable[P, R]) -> Callable[P, R]:
+    """--ca-file, --mirror, --docker-config and --workers."""
+    command = click.option(
+        "--workers",
+        type=int,
+        default=DEFAULT_WORKERS,
+        show_default=True,
+        help="How many transfers run at once.",
+    )(command)
+    command = click.option(
+        "--docker-config",
+        type=click.Path(path_type=Path),
+        help="Credentials as docker login writes them.  [default: where docker and podman look]",
+    )(command)
+    command = click.option(
+        "--mirror",
+        "mirrors",
+        multiple=True,
+        metavar="HOST=URL",
+        help="Ask URL before HOST, for images and files; may be repeated.",
+    )(command)
+    return click.option(
+        "--ca-file",
+        type=click.Path(path_type=Path),
+        envvar="PERIMETER_CA_FILE",
+        help="Certificates (PEM) to trust in addition to the system's.",
+    )(command)
+
+
+def lock_option(help_text: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """--lock: which images.lock."""
+    return click.option(
+        "--lock",
+        "lock_path",
+        type=click.Path(path_type=Path),
+        envvar="PERIMETER_LOCK",
+        help=f"{help_text}  [default: ./{LOCK_NAME}, else perimeter's own]",
+    )
+
+
+bundle_argument = click.argument("bundle_path", metavar="DIR", type=click.Path(path_type=Path))
+
+
+def choose(release_name: str, catalog_path: Path | None, platforms: Sequence[str]) -> Chosen:
+    """The release of that name; raises InputError."""
+    catalog = load_catalog(catalog_path or content_root() / "manifests")
+    release = load_release(catalog, release_name)
+    return Chosen(catalog, with_platforms(release, platforms) if platforms else release)
+
+
+def network_settings(
+    ca_file: Path | None, mirrors: Sequence[str], docker_config: Path | None, workers: int
+) -> RegistrySettings:
+    """The settings that the options and this process's environment stand for."""
+    return settings_from(
+        environment=os.environ,
+        ca_file=ca_file,
+        mirrors=mirrors,
+        docker_config=docker_config,
+        workers=workers,
+    )
+
+
+def find_lock(lock_path: Path | None) -> Path:
+    """Which lock is meant when none is named: the one here, else perimeter's own."""
+    if lock_path is not None:
+        return lock_path
+    here = Path(LOCK_NAME)
+    return here if here.is_file() else content_root() / LOCK_NAME
+
+
+def read_lock(path: Path, release_name: str) -> bytes:
+    """The bytes of a lock; raises InputError[no-lock]."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_LOCK_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            "no-lock",
+            f"cannot read the lock {path}: {error.strerror}",
+            hint=f"write it with perimeter-bundle lock {release_name} --out {path}",
+        ) from error
+
+
+def refuse_missing_bundle(path: Path) -> None:
+    """Raises InputError[no-bundle] when there is no such folder."""
+    if not path.is_dir():
+        raise InputError(
+            "no-bundle", f"there is no folder {path}", hint="perimeter-bundle build makes one"
+        )

@@ -1,0 +1,112 @@
+"""perimeter-bundle plan: what will be collected, sizes, room needed; fetches no blob."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from perimeter_bundle.cli.options import (
+    Chosen,
+    choose,
+    find_lock,
+    lock_option,
+    network_options,
+    network_settings,
+    read_lock,
+    release_options,
+)
+from perimeter_bundle.collect.plan import Plan, ask_sizes, plan_release
+from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.terminal.options import Output, common_options
+from perimeter_bundle.terminal.text import human_bytes, text_table
+
+_ROOM_OF = {
+    "builder": "this machine, while building",
+    "carrier": "the disc or stick that is carried",
+    "jump": "the jump host",
+    "registry": "each registry host",
+    "node": "each node of the cluster",
+}
+
+
+@click.command()
+@release_options
+@lock_option("Take names and sizes from this lock; no network is used.")
+@click.option("--no-lock", is_flag=True, help="Ask upstream even if there is a lock.")
+@network_options
+@common_options
+def plan(
+    output: Output,
+    release_name: str,
+    catalog_path: Path | None,
+    platforms: tuple[str, ...],
+    lock_path: Path | None,
+    no_lock: bool,
+    ca_file: Path | None,
+    mirrors: tuple[str, ...],
+    docker_config: Path | None,
+    workers: int,
+) -> None:
+    """Shows what will be collected and how much room each machine needs.
+
+    With a lock that pins the release everything is known and no network is used. Without one,
+    upstream is asked by manifests and HEAD requests alone; no image, chart or file is fetched.
+
+    \b
+    Examples:
+      perimeter-bundle plan 2026.11
+      perimeter-bundle plan 2026.11 --no-lock --ca-file /etc/ssl/company.pem --json
+    """
+    settings = network_settings(ca_file, mirrors, docker_config, workers)
+    chosen = choose(release_name, catalog_path, platforms)
+    lock = None if no_lock else _usable_lock(chosen, lock_path)
+    sizes = {}
+    if lock is None:
+        with output.reporter() as reporter:
+            upstream = open_upstream(settings, reporter.on_event)
+            sizes = dict(ask_sizes(chosen.release, upstream))
+    found = plan_release(chosen.release, lock, sizes)
+    output.result(found.to_dict(), _text(found))
+    verb = "build" if found.locked else "lock"
+    more = " --out DIR" if found.locked else ""
+    output.next_step(f"perimeter-bundle {verb} {release_name}{more}")
+
+
+def _usable_lock(chosen: Chosen, lock_path: Path | None) -> Lock | None:
+    """The lock that was named; without a name, one that pins something."""
+    path = find_lock(lock_path)
+    if lock_path is None and not path.is_file():
+        return None
+    lock = Lock.parse(read_lock(path, chosen.release.name))
+    if lock_path is None and (lock.unresolved() or lock.release != chosen.release.name):
+        return None
+    return lock
+
+
+def _text(plan: Plan) -> str:
+    rows = [
+        (item.kind, item.name, _size(item.size_bytes), item.component)
+        for item in sorted(plan.items, key=lambda item: (item.component, item.kind, item.name))
+    ]
+    needed = plan.room.to_dict()
+    room = [(_ROOM_OF[key], human_bytes(int(str(needed[f"{key}_bytes"])))) for key in _ROOM_OF]
+    known = sum(item.size_bytes or 0 for item in plan.items)
+    lines = [
+        f"release {plan.release} (number {plan.number}), "
+        + ("as locked" if plan.locked else "as upstream is now"),
+        "",
+        text_table(["kind", "name", "size", "needed by"], rows),
+        "",
+        f"{len(plan.items)} items, at most {human_bytes(known)}",
+        "",
+        text_table(["room needed on", "at most"], room),
+    ]
+    if plan.unknown:
+        lines += ["", "not known before locking:", *(f"  {text}" for text in plan.unknown)]
+    return "\n".join(lines)
+
+
+def _size(size_bytes: int | None) -> str:
+    return "?" if size_bytes is None else human_bytes(size_bytes)
