@@ -34,6 +34,7 @@ class Lie:
     stall_at_once: bool = False
     no_length: bool = False  # neither Content-Length nor chunks: the end is the end
     chunked: bool = False
+    raw: bytes | None = None  # instead of a whole HTTP answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
         if lie.stall_at_once:
             self._stall()
             return
-        if lie.close_at_once:
+        if lie.raw is not None:
+            self.wfile.write(lie.raw)
+        if lie.close_at_once or lie.raw is not None:
             self.close_connection = True
             return
         status, data, headers = self._honest(path, lie)

@@ -61,6 +61,8 @@ class Answer:
     @property
     def length_bytes(self) -> int | None:
         """What Content-Length promises, None without a usable one."""
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return None  # RFC 9112, section 6.3: the length does not count then
         text = self.headers.get("Content-Length", "").strip()
         return int(text[:18]) if text.isascii() and text.isdigit() else None
 
@@ -181,10 +183,11 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             self.refuse_plain_text(url, what)
             answer = self._send(method, url, sent, body, what)
-            if answer.status not in _REDIRECTS or "Location" not in answer.headers:
+            # a body may hold a secret, so it is sent where it was addressed and nowhere else
+            if answer.status not in _REDIRECTS or body is not None:
                 return self._judge(answer, accept, what)
             with answer:
-                target = urljoin(url, answer.headers["Location"])
+                target = _joined(url, answer.headers.get("Location", ""), what)
             if _origin(target) != _origin(url):
                 sent = {key: value for key, value in sent.items() if key != "Authorization"}
             url = target
@@ -332,6 +335,20 @@ def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:
                 hint="it must hold PEM certificates",
             ) from error
     return context
+
+
+def _joined(url: str, location: str, what: str) -> str:
+    try:
+        if location:
+            return urljoin(url, location)
+    except ValueError:
+        pass
+    raise NetworkError(
+        "bad-answer",
+        f"{what}: the server redirects to something that is no address",
+        context={"from": shown_url(url)},
+        hint="something else than the expected server answered",
+    )
 
 
 def _split(url: str) -> SplitResult:

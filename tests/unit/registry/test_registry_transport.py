@@ -189,3 +189,51 @@ def test_a_proxy_is_used_and_its_password_stays_out_of_errors(server: LyingServe
 def test_a_proxy_variable_without_an_address_is_refused() -> None:
     with pytest.raises(InputError, match="a proxy variable does not hold an address"):
         Transport(RegistrySettings(proxies={"https": "http://[broken"}))
+
+
+@pytest.mark.parametrize("location", ["", "http://[broken", "https://", "http://exa mple/"])
+def test_a_redirect_to_no_address_is_refused(server: LyingServer, location: str) -> None:
+    server.lie("/old", Lie(status=302, headers={"Location": location}))
+    with pytest.raises(NetworkError) as caught:
+        get(transport(server), f"{server.url}/old")
+    assert caught.value.code in ("bad-answer", "bad-address", "not-https")
+
+
+def test_a_body_is_sent_nowhere_but_where_it_was_addressed(
+    server: LyingServer, other: LyingServer
+) -> None:
+    server.lie("/token", Lie(status=307, headers={"Location": f"{other.url}/file"}))
+    with pytest.raises(NetworkError, match="was refused"):
+        transport(server, other).open("POST", f"{server.url}/token", body=b"refresh_token=secret")
+    assert other.seen == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        b"\x16\x03\x01 TLS?",
+    ],
+)
+def test_what_is_not_http_may_be_asked_for_again(server: LyingServer, raw: bytes) -> None:
+    server.lie("/file", Lie(raw=raw))
+    with pytest.raises(Failure) as caught:
+        get(transport(server), f"{server.url}/file")
+    assert caught.value.kind in (FailureKind.BROKEN, FailureKind.TRUNCATED)
+
+
+@pytest.mark.parametrize("length", [b"-5", b"abc", b"9" * 30])
+def test_a_length_that_is_none_does_not_break_reading(server: LyingServer, length: bytes) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + length + b"\r\n\r\nhello"
+    server.lie("/file", Lie(raw=raw))
+    try:
+        assert get(transport(server), f"{server.url}/file") == b"hello"
+    except Failure as failure:
+        assert failure.kind is FailureKind.TRUNCATED
