@@ -103,6 +103,7 @@ def bundle_variables(facts: BundleFacts, site: Site, state_folder: Path) -> Vari
             for item in images
         },
         "perimeter_image_hosts": sorted({item.reference.host for item in images}),
+        "perimeter_registry_urls": [replica.url for replica in replicas],
         "perimeter_registry_prefix": replicas[0].prefix if replicas else "",
     }
 
