@@ -80,12 +80,49 @@ def _image_items(manifest: BundleManifest, **changes: object) -> BundleManifest:
     return dataclasses.replace(manifest, items=items)
 
 
-def _without_blob_of(kind: ItemKind) -> Callable[[Path], SmallBundle]:
+def _without_payload_of(position: int) -> Callable[[Path], SmallBundle]:
+    """Without the blob that the item at this position of bundle.json is about."""
+
     def edit(root: Path) -> None:
         manifest = BundleManifest.parse((root / layout.BUNDLE_MANIFEST).read_bytes())
-        (root / layout.blob_path(manifest.items_of(kind)[0].payload)).unlink()
+        (root / layout.blob_path(manifest.items[position].payload)).unlink()
 
     return _edit_tree(edit)
+
+
+def _with_config(config: bytes) -> Callable[[Path], SmallBundle]:
+    """busybox with these bytes for its configuration, and every digest to match."""
+    return with_busybox(
+        lambda old: dataclasses.replace(
+            old,
+            config=dataclasses.replace(
+                old.config, digest=Digest.of_bytes(config), size_bytes=len(config)
+            ),
+        ).to_bytes(),
+        {layout.blob_path(Digest.of_bytes(config)): config},
+    )
+
+
+def with_busybox(
+    change: Callable[[ImageManifest], bytes], blobs: dict[str, bytes]
+) -> Callable[[Path], SmallBundle]:
+    def build(folder: Path) -> SmallBundle:
+        good = make_bundle(folder / "good")
+        old = good.manifest.find(BUSYBOX)
+        manifest = ImageManifest.parse(good.file(layout.blob_path(old.digest)).read_bytes())
+        data = change(manifest)
+        digest = Digest.of_bytes(data)
+        return make_bundle(
+            folder / "bad",
+            extra_files={**blobs, layout.blob_path(digest): data},
+            edit_index=_rewrite_entry(BUSYBOX, digest=digest, size_bytes=len(data)),
+            edit_lock=lambda lock: _first_image(
+                lock, digest=digest, manifests={LINUX_AMD64: digest}
+            ),
+            edit_manifest=lambda manifest: _repoint(manifest, digest, BUSYBOX),
+        )
+
+    return build
 
 
 def _rename_blob(root: Path) -> None:
@@ -141,9 +178,9 @@ def _pin(lock: Lock, digest: Digest) -> Lock:
     return dataclasses.replace(lock, images=images)
 
 
-def _repoint(manifest: BundleManifest, digest: Digest) -> BundleManifest:
+def _repoint(manifest: BundleManifest, digest: Digest, name: str = MINIO) -> BundleManifest:
     items = tuple(
-        dataclasses.replace(item, digest=digest, payload=digest) if item.name == MINIO else item
+        dataclasses.replace(item, digest=digest, payload=digest) if item.name == name else item
         for item in manifest.items
     )
     return dataclasses.replace(manifest, items=items)
@@ -174,6 +211,9 @@ def _two_layers(folder: Path) -> SmallBundle:
 
 _OTHER = Digest.of_bytes(b"something else")
 _NAMED = {layout.REF_NAME_ANNOTATION: "docker.io/library/extra:1"}
+
+# where these stand among the items of bundle.json, which are sorted by kind and name
+POSITION = {"chart": 0, BUSYBOX: 3, MINIO: 4}
 
 LIES: tuple[Lie, ...] = (
     Lie("a blob under another name", _edit_tree(_rename_blob), "odd-blob", ZERO),
@@ -278,13 +318,46 @@ LIES: tuple[Lie, ...] = (
         "locked for linux/amd64, built for linux/arm64",
     ),
     Lie(
+        "an image without its manifest",
+        _without_payload_of(POSITION[BUSYBOX]),
+        "incomplete",
+        f"{BUSYBOX}: sha256:",
+    ),
+    Lie(
         "a locked platform that was not collected",
-        _without_blob_of(ItemKind.IMAGE),
+        _without_payload_of(POSITION[MINIO]),
+        "incomplete",
+        "(linux/amd64) is missing",
+    ),
+    Lie(
+        "a chart without its archive",
+        _without_payload_of(POSITION["chart"]),
         "incomplete",
         "is missing",
     ),
     Lie(
-        "a chart without its archive", _without_blob_of(ItemKind.CHART), "incomplete", "is missing"
+        "an image whose configuration is not JSON",
+        _with_config(b"{"),
+        "incomplete",
+        "an image configuration is not strict JSON",
+    ),
+    Lie(
+        "an image whose configuration names no platform",
+        _with_config(b"{}"),
+        "incomplete",
+        "built for None/None",
+    ),
+    Lie(
+        "an image whose manifest is not one",
+        with_busybox(lambda old: b'{"schemaVersion": 1}', {}),
+        "incomplete",
+        "schemaVersion is 1, not 2",
+    ),
+    Lie(
+        "an image locked to another manifest than its own",
+        _edit_lock(lambda lock: _first_image(lock, manifests={LINUX_AMD64: _OTHER})),
+        "incomplete",
+        "which is no index",
     ),
     Lie(
         "a lock for a manifest outside the index",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.support.bundles import SmallBundle, make_bundle
 from tests.vectors.damaged import DAMAGED, Damage
-from tests.vectors.lies import LIES, Lie
+from tests.vectors.lies import LIES, Lie, with_busybox
 
 from perimeter_bundle.format.verify import open_bundle, verify_report
 from perimeter_bundle.model.errors import IntegrityError, TrustError
@@ -74,3 +75,14 @@ def test_open_bundle_refuses_signed(lie: Lie, tmp_path: Path) -> None:
         open_bundle(bundle.root, bundle.trust)
     assert caught.value.code == lie.code
     assert lie.problem in str(caught.value)
+
+
+def test_an_artifact_that_runs_nowhere_is_not_asked_for_its_platform(tmp_path: Path) -> None:
+    wasm = "application/vnd.wasm.config.v0+json"
+    bundle = with_busybox(
+        lambda old: dataclasses.replace(
+            old, config=dataclasses.replace(old.config, media_type=wasm)
+        ).to_bytes(),
+        {},
+    )(tmp_path)
+    open_bundle(bundle.root, bundle.trust)

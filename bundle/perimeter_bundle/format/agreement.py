@@ -145,8 +145,7 @@ def closure_problems(
     for entry in index.manifests:
         walk.descend(entry, entry.reference or str(entry.digest), depth=0, required=True)
     for image in lock.images:
-        if image.digest:
-            walk.check_platforms(image)
+        walk.check_platforms(image)
     for item in manifest.items:
         if item.kind.in_index:
             walk.check_payload(item)
@@ -163,10 +162,10 @@ class _Walk:
         self.problems: list[str] = []
 
     def descend(self, entry: Descriptor, name: str, *, depth: int, required: bool) -> None:
-        """Checks ``entry`` and everything below it."""
+        """Checks ``entry`` and everything below it, each digest once."""
         if entry.digest not in self._sizes and not required:
             return
-        if not self._is_there(entry, name) or entry.digest in self._parsed:
+        if not self._is_there(entry, name):
             return
         if depth > MAX_INDEX_DEPTH:
             self.problems.append(f"{name}: indexes are nested deeper than {MAX_INDEX_DEPTH}")
@@ -174,22 +173,29 @@ class _Walk:
         if not (entry.is_index or entry.is_manifest):
             self.problems.append(f"{name}: {entry.media_type!r} is not a manifest or index")
             return
+        known = self._parsed.get(entry.digest)
+        parsed = known or self._parse(entry, name)
+        if parsed is None:
+            return
+        if parsed.media_type != entry.media_type:
+            self.problems.append(
+                f"{name}: {entry.digest} is {parsed.media_type}, announced as {entry.media_type}"
+            )
+        for child in () if known else parsed.descriptors:
+            if isinstance(parsed, OciIndex):
+                self.descend(child, name, depth=depth + 1, required=False)
+            else:
+                self._is_there(child, name)
+
+    def _parse(self, entry: Descriptor, name: str) -> ImageManifest | OciIndex | None:
         try:
             parsed = parse_manifest(self._read(entry.digest, MAX_MANIFEST_BYTES))
         except PerimeterError as error:
             reasons = "; ".join([error.message, *error.problems])
             self.problems.append(f"{name}: {entry.digest}: {reasons}")
-            return
+            return None
         self._parsed[entry.digest] = parsed
-        if parsed.media_type != entry.media_type:
-            self.problems.append(
-                f"{name}: {entry.digest} is {parsed.media_type}, announced as {entry.media_type}"
-            )
-        for child in parsed.descriptors:
-            if isinstance(parsed, OciIndex):
-                self.descend(child, name, depth=depth + 1, required=False)
-            else:
-                self._is_there(child, name)
+        return parsed
 
     def check_platforms(self, image: LockedImage) -> None:
         """That what is locked for each platform is there and was built for it."""
