@@ -24,7 +24,7 @@ from tests.lab.wheels import wheel_folder
 @pytest.fixture(scope="session")
 def content() -> Path:
     """What the upstream serves; built from source when the cache does not hold it."""
-    return assemble(cache_folder())
+    return assemble()
 
 
 @pytest.fixture(scope="session")

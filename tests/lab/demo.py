@@ -44,7 +44,7 @@ def up(gateway: Gateway) -> None:
     lab: list[Lab] = []
     content: list[Path] = []
     step(1, "real programs, images and charts for the lab's upstream (cached)",
-         lambda: content.append(assemble(cache)))  # fmt: skip
+         lambda: content.append(assemble()))  # fmt: skip
     wheels = wheel_folder(cache)
     step(2, "servers: builder | jump n1 n2 n3, with no path between the two sides",
          lambda: lab.append(Lab.up(3, gateway)))  # fmt: skip
