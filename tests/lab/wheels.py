@@ -10,11 +10,13 @@ import hashlib
 import os
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .build import locked
 from .host import alive, command
-from .state import REPOSITORY, LabError
+from .state import REPOSITORY, LabError, StateFolder
 
 JUMP_PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64",
@@ -39,20 +41,25 @@ def wheel_folder(cache: Path) -> WheelFolder:
         if path.name != "dev.txt":
             hasher.update(path.name.encode() + b"\0" + path.read_bytes())
     folder = cache / f"wheels-{hasher.hexdigest()[:16]}"
-    if not folder.exists():
-        temporary = cache / f"{folder.name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        with alive("download wheels"):
-            for python in JUMP_PYTHONS:
-                _download(temporary, python, requirements / "install.txt")
-            _download(temporary, JUMP_PYTHONS[0], requirements / "bundle.txt")
-            _download(temporary, JUMP_PYTHONS[0], requirements / "collections.txt")
-            _download(temporary, JUMP_PYTHONS[0], requirements / "pip.txt")
-        temporary.rename(folder)
+    workplace = cache / ".wheels"
+    with locked(workplace, "download wheels"):
+        if not folder.exists():
+            _fill(Path(tempfile.mkdtemp(prefix=".work-", dir=workplace)), folder)
     pips = sorted(folder.glob("pip-*.whl"))
     if not pips:
         raise LabError(f"no pip wheel in {folder}; remove the folder and run again")
-    return WheelFolder(folder, _perimeter_wheel(cache), pips[-1], requirements / "bundle.txt")
+    return WheelFolder(folder, _perimeter_wheel(), pips[-1], requirements / "bundle.txt")
+
+
+def _fill(work: Path, folder: Path) -> None:
+    """Download everything, then let it appear at once."""
+    requirements = REPOSITORY / "requirements"
+    with alive("download wheels"):
+        for python in JUMP_PYTHONS:
+            _download(work, python, requirements / "install.txt")
+        for name in ("bundle.txt", "collections.txt", "pip.txt"):
+            _download(work, JUMP_PYTHONS[0], requirements / name)
+    work.rename(folder)
 
 
 def _download(to: Path, python: str, requirements: Path) -> None:
@@ -73,9 +80,9 @@ def _pip_download(to: Path, *arguments: str) -> None:
     )  # fmt: skip
 
 
-def _perimeter_wheel(cache: Path) -> Path:
+def _perimeter_wheel() -> Path:
     """The wheel of this checkout as it is now; always built, it takes seconds."""
-    folder = cache / "perimeter-wheel"
+    folder = StateFolder.from_environment().path / "perimeter-wheel"
     shutil.rmtree(folder, ignore_errors=True)
     command(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
