@@ -54,7 +54,6 @@ class Pinning:
 @click.option("--services", default="", help="Network of services.  [default: 10.96.0.0/16]")
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="A name server of the site.")
 @click.option("--no-dns", is_flag=True, help="The site has no name server.")
-@click.option("--ntp", multiple=True, metavar="SERVER", help="A time server of the site.")
 @click.option("--endpoint", default="", metavar="HOST:PORT", help="Virtual address of the API.")
 @click.option("--registry-url", default="", help="Use a registry that exists.")
 @click.option("--registry-ca", default="", help="The CA that signed its certificate.")
@@ -162,7 +161,6 @@ def _answers(hosts: Sequence[str], *, no_dns: bool, **given: str | tuple[str, ..
         registry_ca=one("registry_ca"),
         storage_path=one("storage_path"),
         volume_size=one("volume_size"),
-        ntp_servers=several("ntp"),
     )
     if answers.name and answers.hosts and answers.ssh_user:
         return answers

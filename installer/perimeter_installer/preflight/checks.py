@@ -35,6 +35,7 @@ class Subject:
     facts: HostFacts
     site: Site
     need: RoomNeed
+    unasked: frozenset[str] = frozenset()  # hosts that could not be asked; reported on their own
 
     @property
     def ours(self) -> bool:
@@ -181,24 +182,31 @@ def power(subject: Subject) -> Iterator[Remark]:
 def swap(subject: Subject) -> Iterator[Remark]:
     if subject.host.is_node and subject.facts.swap:
         yield Remark(
-            ERROR,
+            WARNING,
             f"swap is on: {', '.join(subject.facts.swap)}",
-            "the kubelet does not start with swap, since limits of memory would mean nothing",
-            "swapoff -a, and take the swap line out of /etc/fstab",
+            "the kubelet does not start with it; apply turns it off, in /etc/fstab too",
+            "nothing, unless something else on the host needs it",
         )
 
 
 def programs(subject: Subject) -> Iterator[Remark]:
     for name in subject.facts.missing_programs:
+        required = wanted.REQUIRED_PROGRAMS.get(name)
         yield Remark(
-            ERROR,
+            ERROR if required else INFO,
             f"program {name} is missing",
-            wanted.PROGRAMS.get(name, "it is needed"),
+            required or wanted.USEFUL_PROGRAMS.get(name, ""),
             f"install {_PACKAGES.get(name, name)} from the system's own packages",
         )
 
 
-_PACKAGES = {"ip": "iproute2", "modprobe": "kmod", "mount": "mount", "systemctl": "systemd"}
+_PACKAGES = {
+    "ip": "iproute2",
+    "modprobe": "kmod",
+    "losetup": "mount or util-linux",
+    "cp": "coreutils",
+    "systemctl": "systemd",
+}
 
 
 def ports(subject: Subject) -> Iterator[Remark]:

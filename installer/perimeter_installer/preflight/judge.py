@@ -24,6 +24,7 @@ def judge(site: Site, facts: Mapping[str, HostFacts | HostError], need: RoomNeed
     """Every finding, the worst first; each check of each host has at least one, if only OK."""
     findings: list[Finding] = []
     known: dict[str, HostFacts] = {}
+    unasked = frozenset(name for name, told in facts.items() if isinstance(told, HostError))
     for host in site.hosts:
         told = facts[host.name]
         if isinstance(told, HostError):
@@ -31,10 +32,10 @@ def judge(site: Site, facts: Mapping[str, HostFacts | HostError], need: RoomNeed
             continue
         known[host.name] = told
         findings.append(Finding(host.name, "reachability", Severity.OK, "answers over SSH"))
-        subject = Subject(host, told, site, need)
+        subject = Subject(host, told, site, need, unasked)
         for name, check in CHECKS.items():
             findings += _judged(host.name, name, check, subject)
-    for name, compare in COMPARISONS.items():
+    for name, compare in COMPARISONS.items() if known else ():
         compared = list(compare(site, known))
         findings += compared or [Finding(SITE_WIDE, name, Severity.OK, "in order")]
     return sort_findings(findings)
@@ -108,7 +109,7 @@ def clocks(site: Site, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
             Severity.ERROR if last - first > wanted.CLOCK_ERROR_S else Severity.WARNING,
             f"{fast} is {last - first:.1f} s ahead of {slow}",
             "etcd, leases and certificates go by the clock",
-            "let all hosts follow one time server (ntp.servers)",
+            "let all hosts follow one time server",
         )
 
 

@@ -74,10 +74,11 @@ def other_networks(subject: Subject) -> Iterator[Remark]:
 
 
 def peers(subject: Subject) -> Iterator[Remark]:
-    if subject.facts.unreachable_peers:
+    missing = [each for each in subject.facts.unreachable_peers if each not in subject.unasked]
+    if missing:
         yield Remark(
             ERROR,
-            f"cannot reach {', '.join(subject.facts.unreachable_peers)} from here",
+            f"cannot reach {', '.join(missing)} from here",
             "nodes talk to each other by the addresses in site.yaml",
             "look at routes and firewalls between them (asked: the SSH port)",
         )
@@ -156,7 +157,7 @@ def clock(subject: Subject) -> Iterator[Remark]:
         ERROR if abs(offset) > wanted.CLOCK_ERROR_S else WARNING,
         f"its clock is {abs(offset):.1f} s {direction} this machine",
         "certificates made here are not valid there yet or no longer; etcd complains from 1 s on",
-        "set the clock; let all hosts follow one time server (ntp.servers)",
+        "set the clock; let all hosts follow one time server",
     )
 
 

@@ -17,19 +17,22 @@ KUBELET_DIR = "/var/lib/kubelet"
 CONTROL_PLANE_PORTS = ("tcp/6443", "tcp/2379", "tcp/2380", "tcp/10257", "tcp/10259")
 NODE_PORTS = ("tcp/10250", "tcp/10248", "tcp/10249", "tcp/10256", "udp/8472")
 
-# needed before anything of ours is on the node, and why
-PROGRAMS = {
-    "iptables": "kube-proxy and flannel write rules with it",
-    "ip": "service addresses get their route with it",
-    "conntrack": "kube-proxy cleans up connections with it",
-    "socat": "kubectl port-forward goes through it",
-    "ethtool": "kubeadm asks for it",
-    "mount": "the kubelet mounts volumes",
-    "tar": "archives are unpacked with it",
+# what the release's own binaries do not bring along, and why it is asked for
+REQUIRED_PROGRAMS = {
     "systemctl": "everything runs as a systemd service",
+    "tar": "archives are unpacked with it",
+    "mount": "the kubelet mounts volumes with it",
+    "losetup": "the kubelet keeps block devices with it, and kubeadm refuses without it",
+    "cp": "kubeadm refuses without it",
+    "ip": "service addresses get their route with it",
     "modprobe": "kernel modules are loaded with it",
 }
-NODE_ONLY_PROGRAMS = frozenset({"iptables", "ip", "conntrack", "socat", "ethtool", "modprobe"})
+USEFUL_PROGRAMS = {
+    "iptables": "the kubelet complains once a minute; kube-proxy and flannel bring their own",
+    "conntrack": "nothing of ours needs it, people who look for faults do",
+    "ethtool": "nothing of ours needs it, people who look for faults do",
+}
+NODE_ONLY_PROGRAMS = frozenset({"losetup", "cp", "ip", "modprobe", *USEFUL_PROGRAMS})
 MODULES = {
     "overlay": "containerd keeps images in overlay file systems",
     "br_netfilter": "traffic between pods on one bridge must pass iptables",
@@ -107,8 +110,9 @@ def ports_of(host: Host, site: Site) -> tuple[str, ...]:
 
 
 def programs_of(host: Host) -> tuple[str, ...]:
-    """The programs that must be on ``host``."""
-    return tuple(name for name in PROGRAMS if host.is_node or name not in NODE_ONLY_PROGRAMS)
+    """The programs that are looked for on ``host``."""
+    names = (*REQUIRED_PROGRAMS, *USEFUL_PROGRAMS)
+    return tuple(name for name in names if host.is_node or name not in NODE_ONLY_PROGRAMS)
 
 
 def paths_of(host: Host, site: Site) -> tuple[str, ...]:

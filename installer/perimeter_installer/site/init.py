@@ -19,7 +19,9 @@ from perimeter_installer.site.model import GROUPS, Site
 
 DEFAULT_GROUPS = "control_plane,worker"
 _HOST_OPTION = re.compile(r"(?P<name>[^=:]+)=(?P<address>[^:]+)(?::(?P<groups>[a-z_,]+))?")
-_PLAIN = re.compile(r"[A-Za-z/~][A-Za-z0-9_./~-]*|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(?:/[0-9]+)?")
+_PLAIN = re.compile(
+    r"[A-Za-z/~][A-Za-z0-9_./~-]*|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(?:/[0-9]+)?|[1-9][0-9]*[KMGT]i"
+)
 _NOT_TEXT = {"true", "false", "null", "~"}
 
 
@@ -48,7 +50,6 @@ class SiteAnswers:
     registry_ca: str = ""
     storage_path: str = ""
     volume_size: str = ""
-    ntp_servers: tuple[str, ...] = ()
 
 
 def parse_host(text: str) -> HostAnswer:
@@ -131,10 +132,6 @@ def render_site(answers: SiteAnswers) -> str:
         "# generated: perimeter makes the site's CA. files: bring one (cert_file, key_file).",
         "ca:",
         "  mode: generated",
-        "",
-        "# Time servers of the site; certificates and etcd go by the clock.",
-        "ntp:",
-        f"  servers: [{', '.join(map(scalar, answers.ntp_servers))}]",
     ]
     return "\n".join(lines) + "\n"
 

@@ -111,7 +111,6 @@ def site_variables(site: Site) -> Variables:
         "perimeter_ca_mode": site.ca.mode,
         "perimeter_ca_cert_file": _text(site.ca.cert_file),
         "perimeter_ca_key_file": _text(site.ca.key_file),
-        "perimeter_ntp_servers": list(site.ntp_servers),
         "perimeter_host_addresses": {host.name: str(host.address) for host in site.hosts},
     }
 

@@ -139,7 +139,6 @@ def _site(file: SiteFile, path: Path) -> model.Site:
         ca=model.Ca(
             file.ca.mode, _resolve(folder, file.ca.cert_file), _resolve(folder, file.ca.key_file)
         ),
-        ntp_servers=tuple(file.ntp.servers),
     )
 
 

@@ -140,7 +140,6 @@ class Site:
     storage: Storage
     minio: Minio
     ca: Ca
-    ntp_servers: tuple[str, ...]
 
     def group(self, group: Group) -> tuple[Host, ...]:
         """The hosts in ``group``, in the order of site.yaml."""

@@ -238,10 +238,6 @@ class CaPart(_Part):
     key_file: FileName | None = None
 
 
-class NtpPart(_Part):
-    servers: list[Annotated[str, AfterValidator(_server)]] = []
-
-
 class SiteFile(_Part):
     """The whole of site.yaml."""
 
@@ -257,4 +253,3 @@ class SiteFile(_Part):
     storage: StoragePart = StoragePart()
     minio: MinioPart = MinioPart()
     ca: CaPart = CaPart()
-    ntp: NtpPart = NtpPart()
