@@ -14,15 +14,13 @@ from tests.support.distribution import Distribution
 from tests.support.images import TestImage, index_image, single_image
 from tests.support.transfers import Recorder
 
-from perimeter_bundle.format.oci import Descriptor, OciIndex
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.model.platform import LINUX_AMD64, Platform
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.registry.client import RegistryClient
-from perimeter_bundle.registry.layout import LayoutWriter
+from perimeter_bundle.registry.part_file import part_path
 from perimeter_bundle.registry.settings import RegistrySettings
-from perimeter_bundle.registry.transfer import part_path
 
 LOGIN = ("puller", "very-secret")
 ARM64 = Platform("linux", "arm64")
@@ -84,25 +82,15 @@ def test_an_index_comes_whole_with_the_platforms_asked_for(
     image = index_image(["linux/amd64", "linux/arm64"])
     reference = push(registry, image, "team/app", "1.0")
     subject = client(settings)
-    layout = LayoutWriter(tmp_path / "layout")
-    layout.prepare()
-
     resolved = subject.resolve(reference, [LINUX_AMD64])
-    layout.put_named_blob(resolved.raw, resolved.digest)
-    for manifest in resolved.manifests.values():
-        layout.put_named_blob(manifest.raw, manifest.digest)
     for blob in resolved.descriptors:
-        subject.fetch_blob(reference, blob, layout.blob_path(blob.digest))
-    top = Descriptor(resolved.media_type, resolved.digest, len(resolved.raw))
-    layout.write_index({str(reference): top})
+        subject.fetch_blob(reference, blob, tmp_path / blob.digest.hex)
 
-    assert resolved.digest == image.digest
+    assert (resolved.digest, resolved.raw) == (image.digest, image.top)
+    assert list(resolved.manifests) == [LINUX_AMD64]
+    assert len(resolved.descriptors) == 3
     for blob in resolved.descriptors:
-        assert layout.blob_path(blob.digest).read_bytes() == image.blobs[blob.digest]
-    index = OciIndex.parse((layout.root / "index.json").read_bytes())
-    entry = index.find(str(reference))
-    assert entry is not None
-    assert entry.digest == image.digest
+        assert (tmp_path / blob.digest.hex).read_bytes() == image.blobs[blob.digest]
 
 
 def test_a_single_manifest_is_known_by_its_configuration(

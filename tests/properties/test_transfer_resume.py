@@ -13,7 +13,8 @@ from tests.support.transfers import Recorder, loopback_settings
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import PerimeterError
-from perimeter_bundle.registry.transfer import Wanted, download, part_path
+from perimeter_bundle.registry.part_file import Wanted, part_path
+from perimeter_bundle.registry.transfer import download
 
 BLOB = bytes(range(256)) * 40
 DIGEST = Digest.of_bytes(BLOB)

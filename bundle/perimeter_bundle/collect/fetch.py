@@ -13,19 +13,18 @@ from urllib.parse import urlsplit, urlunsplit
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import IntegrityError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
+from perimeter_bundle.registry.answer import Answer, shown_url
+from perimeter_bundle.registry.part_file import PART_SUFFIX, Wanted, host_error
 from perimeter_bundle.registry.retry import Clock, Failure, FailureKind, Retrier
 from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.stop import Stop
 from perimeter_bundle.registry.transfer import (
-    PART_SUFFIX,
     Verified,
-    Wanted,
     download,
-    host_error,
     range_total,
     refuse_larger,
 )
-from perimeter_bundle.registry.transport import Answer, Transport, shown_url
+from perimeter_bundle.registry.transport import Transport
 
 T = TypeVar("T")
 

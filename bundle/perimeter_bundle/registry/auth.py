@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from perimeter_bundle.model.errors import NetworkError
+from perimeter_bundle.registry.answer import Answer, refusal, shown_url
 from perimeter_bundle.registry.credentials import Credentials
-from perimeter_bundle.registry.transport import Answer, Transport, refusal, shown_url
+from perimeter_bundle.registry.transport import Transport
 
 DEFAULT_TOKEN_LIFE_S = 60.0  # the specification's, for a server that does not say
 SAFETY_S = 10.0  # a token is renewed this long before it ends

@@ -15,28 +15,34 @@ from typing import Final, TypeVar
 
 from perimeter_bundle.format.oci import (
     INDEX_TYPES,
-    MANIFEST_TYPES,
     MAX_MANIFEST_BYTES,
     Descriptor,
     ImageManifest,
     OciIndex,
-    parse_manifest,
 )
-from perimeter_bundle.format.strict_json import parse_object
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.registry.answer import Answer
 from perimeter_bundle.registry.auth import Authenticator
 from perimeter_bundle.registry.choose import choose_manifest, platforms_of, runs_on
 from perimeter_bundle.registry.credentials import CredentialStore
 from perimeter_bundle.registry.endpoints import Endpoint, endpoints_for
+from perimeter_bundle.registry.manifests import (
+    ACCEPTED_TYPES,
+    FetchedManifest,
+    checked_manifest,
+    platform_of_config,
+    refuse_other_digest,
+)
+from perimeter_bundle.registry.part_file import MAX_BLOB_BYTES, Wanted
 from perimeter_bundle.registry.retry import Clock, Retrier
 from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.stop import Stop
-from perimeter_bundle.registry.transfer import MAX_BLOB_BYTES, Verified, Wanted, download
-from perimeter_bundle.registry.transport import Answer, Transport, shown_url
+from perimeter_bundle.registry.transfer import Verified, download
+from perimeter_bundle.registry.transport import Transport
 
 T = TypeVar("T")
 
@@ -46,20 +52,6 @@ IMAGE_CONFIG_TYPES: Final = frozenset(
         "application/vnd.docker.container.image.v1+json",
     }
 )
-_KNOWN_TYPES = INDEX_TYPES | MANIFEST_TYPES
-_ACCEPT = ", ".join(sorted(_KNOWN_TYPES))
-_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
-_PAGES = frozenset({"text/html", "application/xhtml+xml"})
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedManifest:
-    """A manifest or index with the exact bytes its digest names."""
-
-    digest: Digest
-    media_type: str
-    raw: bytes
-    parsed: ImageManifest | OciIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +131,13 @@ class RegistryClient:
 
         def fetch(endpoint: Endpoint) -> FetchedManifest:
             with self._open(
-                endpoint, endpoint.manifest_url(name), {"Accept": _ACCEPT}, f"asking for {shown}"
+                endpoint,
+                endpoint.manifest_url(name),
+                {"Accept": ACCEPTED_TYPES},
+                f"asking for {shown}",
             ) as answer:
                 raw = answer.read_all(MAX_MANIFEST_BYTES, f"asking for {shown}")
-                return _checked_manifest(raw, answer, shown, wanted)
+                return checked_manifest(raw, answer, shown, wanted)
 
         return self._first(
             reference,
@@ -199,7 +194,7 @@ class RegistryClient:
             url = endpoint.blob_url(descriptor.digest)
             with self._open(endpoint, url, {}, f"fetching {shown}") as answer:
                 data = answer.read_all(limit_bytes, f"fetching {shown}")
-                _refuse_other_digest(data, descriptor.digest, shown, answer)
+                refuse_other_digest(data, descriptor.digest, shown, answer)
                 return data
 
         return self._first(
@@ -283,80 +278,12 @@ class RegistryClient:
         built_for: tuple[Platform, ...] = ()
         if manifest.config.media_type in IMAGE_CONFIG_TYPES and platforms:
             config = self.fetch_small_blob(reference, manifest.config, MAX_MANIFEST_BYTES)
-            built_for = (_platform_of_config(config, reference),)
+            built_for = (platform_of_config(config, reference),)
             missing = [wanted for wanted in platforms if not runs_on(built_for[0], wanted)]
             if missing:
                 raise _platform_missing(reference, missing, built_for)
         # anything that is not an image (a chart, an artifact) is the same on every platform
         return dict.fromkeys(platforms, top)
-
-
-def _checked_manifest(
-    raw: bytes, answer: Answer, shown: str, wanted: Digest | None
-) -> FetchedManifest:
-    header_type = answer.content_type
-    if header_type in _PAGES:
-        raise NetworkError(
-            "not-a-registry",
-            f"asking for {shown}: a web page came instead of a manifest",
-            context={"found": header_type, "from": shown_url(answer.url)},
-            hint="a proxy may want a login, or this host is not a registry",
-        )
-    digest = wanted or Digest.of_bytes(raw)
-    _refuse_other_digest(raw, digest, shown, answer)
-    stated = answer.headers.get("Docker-Content-Digest", "").strip()
-    if stated:
-        _refuse_other_digest(raw, _stated_digest(stated, shown), shown, answer)
-    try:
-        document = parse_object(raw, "the manifest", max_bytes=MAX_MANIFEST_BYTES)
-        if header_type.startswith(_SCHEMA_1) or document.get("schemaVersion") == 1:
-            raise InputError(
-                "schema-1",
-                f"{shown} is an image in Docker's old format (schema 1)",
-                hint="nothing current can run it; use a newer tag or push it again",
-            )
-        parsed = parse_manifest(raw)
-    except IntegrityError as error:
-        raise IntegrityError(
-            "bad-manifest",
-            f"{shown}: {error.message}",
-            problems=error.problems,
-            context={"digest": digest, "from": shown_url(answer.url)},
-            hint="the image is damaged upstream, or this host is not a registry",
-        ) from error
-    if header_type in _KNOWN_TYPES and header_type != document.get("mediaType", header_type):
-        # two readers could see two images in the same bytes: CVE-2021-41190
-        raise IntegrityError(
-            "bad-manifest",
-            f"{shown}: the registry and the manifest name different media types",
-            context={"registry": header_type, "manifest": parsed.media_type},
-            hint="the image is damaged upstream",
-        )
-    return FetchedManifest(digest, parsed.media_type, raw, parsed)
-
-
-def _stated_digest(text: str, shown: str) -> Digest:
-    try:
-        return Digest.parse(text)
-    except InputError as error:
-        raise IntegrityError(
-            "digest-mismatch",
-            f"asking for {shown}: the registry states a digest that is none",
-            context={"found": repr(text[:100])},
-        ) from error
-
-
-def _refuse_other_digest(data: bytes, expected: Digest, shown: str, answer: Answer) -> None:
-    hasher = expected.new_hasher()
-    hasher.update(data)
-    found = Digest.of_hasher(hasher)
-    if found != expected:
-        raise IntegrityError(
-            "digest-mismatch",
-            f"refused {shown}",
-            context={"expected": expected, "found": found, "from": shown_url(answer.url)},
-            hint="a proxy may be rewriting downloads, or the registry is damaged; try a mirror",
-        )
 
 
 def _collect(
@@ -393,17 +320,3 @@ def _platform_missing(
         context={"there is": ", ".join(map(str, there)) or "no platform at all"},
         hint="collect another platform, or use a tag that was built for this one",
     )
-
-
-def _platform_of_config(config: bytes, reference: ImageReference) -> Platform:
-    document = parse_object(config, f"the configuration of {reference}", max_bytes=len(config))
-    parts = [str(document.get(key) or "") for key in ("os", "architecture", "variant")]
-    try:
-        return Platform.parse("/".join(parts if parts[2] else parts[:2]))
-    except InputError as error:
-        raise IntegrityError(
-            "bad-manifest",
-            f"{reference} does not say which platform it was built for",
-            context={"os": repr(parts[0])[:50], "architecture": repr(parts[1])[:50]},
-            hint="the image is damaged upstream",
-        ) from error

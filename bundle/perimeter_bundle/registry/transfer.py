@@ -15,30 +15,26 @@ Keeping the part file after every other mishap is what makes an interrupted run 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import HostError, IntegrityError
+from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
+from perimeter_bundle.registry.answer import Answer, shown_url
+from perimeter_bundle.registry.part_file import (
+    PartFile,
+    Wanted,
+    hash_stream,
+    open_part,
+    sync_folder,
+    transfer_error,
+)
 from perimeter_bundle.registry.retry import MIB, Failure, FailureKind, Retrier
-from perimeter_bundle.registry.transport import Answer, shown_url
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-PART_SUFFIX = ".part"
-MAX_BLOB_BYTES = 512 * 1024 * MIB  # larger than any layer there is; a larger promise is a lie
-READ_BUFFER_BYTES = 1 * MIB
 EVENT_EVERY_BYTES = 4 * MIB
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 # Opens the source with these headers. Statuses 200, 206 and 416 come back; Failure or a final
 # error is raised for others.
@@ -62,47 +58,6 @@ class Verified:
             return path in self._paths
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to arrive, and under which name it is spoken of.
-
-    ``size_bytes`` is None when nobody promised a size (a file that is being locked);
-    then ``limit_bytes`` alone bounds it.
-    """
-
-    task: str
-    digest: Digest
-    size_bytes: int | None
-    limit_bytes: int = MAX_BLOB_BYTES
-
-
-@dataclass(slots=True)
-class _Part:
-    """The open part file with the hash of everything in it."""
-
-    path: Path
-    descriptor: int
-    hasher: _Hash
-    bytes_done: int = 0
-    was_resumed: bool = False  # so a wrong digest may come from joining pieces
-    reported_bytes: int = field(default=0)
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            written = os.write(self.descriptor, view)
-            self.hasher.update(view[:written])
-            self.bytes_done += written
-            view = view[written:]
-
-    def start_over(self, digest: Digest) -> None:
-        os.ftruncate(self.descriptor, 0)
-        os.lseek(self.descriptor, 0, os.SEEK_SET)
-        self.hasher = digest.new_hasher()
-        self.bytes_done = self.reported_bytes = 0
-        self.was_resumed = False
-
-
 def download(
     open_source: OpenSource,
     target: Path,
@@ -123,20 +78,23 @@ def download(
             f"refused {wanted.task}: no honest blob is that large",
             context={"promised": f"{wanted.size_bytes} bytes", "limit": wanted.limit_bytes},
         )
+    # 7. before anything is asked for
     present = _already_there(target, wanted, verified, retrier, on_event)
     if present is not None:
         on_event(_event(EventKind.SKIP, wanted, present))
         return present
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = _open_part(target, wanted, retrier)
+    # 2.
+    part = open_part(target, wanted, retrier.stop.check)
     try:
         on_event(_event(EventKind.START, wanted, part.bytes_done))
         size = _fetch(open_source, part, wanted, retrier, on_event)
+        # 5. the digest was right
         os.fsync(part.descriptor)
         part.path.replace(target)  # the lock goes with the descriptor, the name is free again
         sync_folder(target.parent)
     except OSError as error:
-        raise _host_error(error, target, wanted, part.bytes_done) from error
+        raise transfer_error(error, target, wanted, part.bytes_done) from error
     finally:
         os.close(part.descriptor)
     if verified is not None:
@@ -145,15 +103,10 @@ def download(
     return size
 
 
-def part_path(target: Path, digest: Digest) -> Path:
-    """Where the bytes wait until they are complete."""
-    return target.with_name(digest.hex + PART_SUFFIX)
-
-
 def hash_file(path: Path, digest: Digest, check: Callable[[], None] | None = None) -> Digest:
     """The digest of a file's bytes, by the algorithm of ``digest``."""
     with path.open("rb", buffering=0) as stream:
-        return Digest.of_hasher(_hash_stream(stream.fileno(), digest, check)[0])
+        return Digest.of_hasher(hash_stream(stream.fileno(), digest, check)[0])
 
 
 def _already_there(
@@ -176,47 +129,14 @@ def _already_there(
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _host_error(error, target, wanted, 0) from error
+        raise transfer_error(error, target, wanted, 0) from error
     note = f"{target.name} held other bytes than its name says; it is fetched again"
     on_event(Event(EventKind.WARNING, wanted.task, note))
     return None
 
 
-def _open_part(target: Path, wanted: Wanted, retrier: Retrier) -> _Part:
-    path = part_path(target, wanted.digest)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise _host_error(error, target, wanted, 0) from error
-    try:
-        _lock(descriptor, path)
-        hasher, size = _hash_stream(descriptor, wanted.digest, retrier.stop.check)
-        part = _Part(path, descriptor, hasher, size, was_resumed=size > 0)
-        if wanted.size_bytes is not None and size > wanted.size_bytes:
-            part.start_over(wanted.digest)
-        _refuse_without_room(target, wanted, part.bytes_done)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise HostError(
-            "busy",
-            f"another process is fetching {wanted.task} into the same folder",
-            context={"file": path},
-            hint="let it finish, or end it",
-        ) from error
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return part
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    if not path.exists() or not os.path.samestat(path.stat(), os.fstat(descriptor)):
-        raise BlockingIOError  # its owner finished between open and lock
-
-
 def _fetch(
-    open_source: OpenSource, part: _Part, wanted: Wanted, retrier: Retrier, on_event: OnEvent
+    open_source: OpenSource, part: PartFile, wanted: Wanted, retrier: Retrier, on_event: OnEvent
 ) -> int:
     """Fills the part file until it holds the wanted digest; gives back its size."""
     for is_last in (False, True):
@@ -229,6 +149,7 @@ def _fetch(
         found = Digest.of_hasher(part.hasher)
         if found == wanted.digest:
             return part.bytes_done
+        # 6.
         if part.was_resumed and not is_last:
             note = "what was fetched in several pieces is not one whole; starting over"
             on_event(Event(EventKind.WARNING, wanted.task, note))
@@ -248,7 +169,7 @@ def _fetch(
     raise AssertionError("unreachable: the second round returns or raises")
 
 
-def _fetch_rest(open_source: OpenSource, part: _Part, wanted: Wanted, on_event: OnEvent) -> None:
+def _fetch_rest(open_source: OpenSource, part: PartFile, wanted: Wanted, on_event: OnEvent) -> None:
     """One request for what is missing."""
     if wanted.size_bytes is not None and part.bytes_done == wanted.size_bytes:
         return
@@ -261,22 +182,25 @@ def _fetch_rest(open_source: OpenSource, part: _Part, wanted: Wanted, on_event: 
                 return
             part.start_over(wanted.digest)
             raise Failure(FailureKind.TRUNCATED, "416: the server has no such range")
+        # 3.
         if answer.status == 206 and not _continues(answer, part.bytes_done):
             part.start_over(wanted.digest)
             raise Failure(FailureKind.TRUNCATED, "the server answered another range")
         if answer.status == 200 and part.bytes_done:
             part.start_over(wanted.digest)
         part.was_resumed = part.was_resumed or part.bytes_done > 0
+        # 4.
         _refuse_other_size(answer, part, wanted)
         promised = answer.length_bytes
         before = part.bytes_done
         for data in answer.chunks():
             _refuse_too_much(part.bytes_done + len(data), part, wanted, answer)
-            part.write(data)
+            part.write(data)  # 1.
             if part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES:
                 part.reported_bytes = part.bytes_done
                 on_event(_event(EventKind.PROGRESS, wanted, part.bytes_done))
         got = part.bytes_done - before
+    # 4.
     if promised is not None and got < promised:
         raise Failure(FailureKind.TRUNCATED, f"{got} of {promised} promised bytes came")
     if wanted.size_bytes is not None and part.bytes_done < wanted.size_bytes:
@@ -294,7 +218,7 @@ def range_total(answer: Answer) -> int | None:
     return int(total[:18]) if total.isascii() and total.isdigit() else None
 
 
-def _refuse_other_size(answer: Answer, part: _Part, wanted: Wanted) -> None:
+def _refuse_other_size(answer: Answer, part: PartFile, wanted: Wanted) -> None:
     """A promise of another size than the expected one is wrong before the first byte."""
     promised = answer.length_bytes
     if promised is None:
@@ -319,7 +243,7 @@ def _refuse_other_size(answer: Answer, part: _Part, wanted: Wanted) -> None:
         )
 
 
-def _refuse_too_much(size: int, part: _Part, wanted: Wanted, answer: Answer) -> None:
+def _refuse_too_much(size: int, part: PartFile, wanted: Wanted, answer: Answer) -> None:
     limit = wanted.limit_bytes if wanted.size_bytes is None else wanted.size_bytes
     if size > limit:
         part.path.unlink(missing_ok=True)
@@ -340,70 +264,6 @@ def refuse_larger(size: int, limit: int, task: str, answer: Answer) -> None:
         },
         hint="a proxy may be rewriting downloads, or the server changed it; try a mirror",
     )
-
-
-def _hash_stream(
-    descriptor: int, digest: Digest, check: Callable[[], None] | None
-) -> tuple[_Hash, int]:
-    hasher, size = digest.new_hasher(), 0
-    buffer = bytearray(READ_BUFFER_BYTES)
-    view = memoryview(buffer)
-    while got := os.readv(descriptor, [buffer]):
-        if check:
-            check()
-        hasher.update(view[:got])
-        size += got
-    return hasher, size
-
-
-def _refuse_without_room(target: Path, wanted: Wanted, bytes_done: int) -> None:
-    missing = _missing(wanted, bytes_done)
-    if missing is not None and missing > shutil.disk_usage(target.parent).free:
-        raise _no_room(target.parent, wanted.task, missing, bytes_done)
-
-
-def host_error(
-    error: OSError, folder: Path, task: str, needed_bytes: int | None = None, kept_bytes: int = 0
-) -> HostError:
-    """The error to raise for what this machine refused; [no-room] says how much is needed."""
-    if error.errno in NO_ROOM:
-        return _no_room(folder, task, needed_bytes, kept_bytes)
-    return HostError(
-        "cannot-write",
-        f"cannot write {task} to {folder}",
-        context={"found": error.strerror or type(error).__name__},
-        hint="check the folder's owner, its permissions and the disc",
-    )
-
-
-def _host_error(error: OSError, target: Path, wanted: Wanted, bytes_done: int) -> HostError:
-    return host_error(error, target.parent, wanted.task, _missing(wanted, bytes_done), bytes_done)
-
-
-def _missing(wanted: Wanted, bytes_done: int) -> int | None:
-    return None if wanted.size_bytes is None else wanted.size_bytes - bytes_done
-
-
-def _no_room(folder: Path, task: str, needed_bytes: int | None, kept_bytes: int) -> HostError:
-    return HostError(
-        "no-room",
-        f"no room for {task} in {folder}",
-        context={
-            "needed": "unknown" if needed_bytes is None else f"{needed_bytes} bytes more",
-            "free": f"{shutil.disk_usage(folder).free} bytes",
-            "kept": f"{kept_bytes} bytes",
-        },
-        hint="make room and run the same command again: it goes on where it stopped",
-    )
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _event(kind: EventKind, wanted: Wanted, done: int) -> Event:

@@ -7,13 +7,10 @@ are shown without their query, since a signed address is a credential too.
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from types import TracebackType
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -23,124 +20,17 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from perimeter_bundle import __version__
 from perimeter_bundle.model.errors import InputError, NetworkError
+from perimeter_bundle.registry.answer import Answer, refusal, short_reason, shown_url
 from perimeter_bundle.registry.retry import Clock, Failure, FailureKind, retry_after_s
 from perimeter_bundle.registry.settings import RegistrySettings, goes_past_proxy, is_loopback
 from perimeter_bundle.registry.stop import Stop
 
-CHUNK_BYTES: Final = 1024 * 1024
 MAX_REDIRECTS: Final = 8
-SLOWEST_BYTES_PER_S: Final = 1024  # below this for a whole read timeout counts as a stall
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING_STATUSES = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-_ERROR_CODE = re.compile(r"[A-Z_]{1,60}")
 
 # urllib3 writes the query of each request to its debug log, signatures included
 logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
-
-
-class Answer:
-    """An HTTP answer whose body has not been read; use it in a ``with`` block."""
-
-    def __init__(
-        self,
-        response: urllib3.BaseHTTPResponse,
-        url: str,
-        *,
-        stop: Stop,
-        clock: Clock,
-        read_timeout_s: float,
-    ) -> None:
-        self._response = response
-        self._stop = stop
-        self._clock = clock
-        self._read_timeout_s = read_timeout_s
-        self.status: int = response.status
-        self.url = url  # after redirects; may hold a signature: show it with shown_url only
-        self.headers: Mapping[str, str] = response.headers
-
-    @property
-    def length_bytes(self) -> int | None:
-        """What Content-Length promises, None without a usable one."""
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return None  # RFC 9112, section 6.3: the length does not count then
-        text = self.headers.get("Content-Length", "").strip()
-        return int(text[:18]) if text.isascii() and text.isdigit() else None
-
-    @property
-    def content_type(self) -> str:
-        """The media type alone, lower case, empty when there is none."""
-        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, at most CHUNK_BYTES at once, never decoded.
-
-        Raises Failure when it stalls or ends early, StoppedError when work should end.
-        """
-        window_start_s, window_bytes, left = self._clock.monotonic(), 0, self.length_bytes
-        wake = getattr(self._response, "shutdown", self._response.close)
-        with self._stop.waking(wake):
-            while True:
-                data = self._read_some()
-                # data read after a shutdown may be rubbish: it must never be given out
-                self._stop.check()
-                if not data:
-                    return
-                yield data
-                left = None if left is None else left - len(data)
-                if left == 0:
-                    continue  # complete, however long it took
-                window_bytes += len(data)
-                passed_s = self._clock.monotonic() - window_start_s
-                if passed_s >= self._read_timeout_s:
-                    if window_bytes < SLOWEST_BYTES_PER_S * passed_s:
-                        raise Failure(
-                            FailureKind.TIMEOUT, f"only {window_bytes} bytes in {passed_s:.0f} s"
-                        )
-                    window_start_s, window_bytes = self._clock.monotonic(), 0
-
-    def read_all(self, limit_bytes: int, attempted: str) -> bytes:
-        """The whole body; raises NetworkError[too-large] past the limit."""
-        body = bytearray()
-        for chunk in self.chunks():
-            body += chunk
-            if len(body) > limit_bytes:
-                raise NetworkError(
-                    "too-large",
-                    f"{attempted}: the answer is larger than it may be",
-                    context={"at most": f"{limit_bytes} bytes", "from": shown_url(self.url)},
-                    hint="something between here and the server may have replaced the answer",
-                )
-        return bytes(body)
-
-    def _read_some(self) -> bytes:
-        try:
-            return self._response.read1(CHUNK_BYTES, decode_content=False) or b""
-        except http_errors.ReadTimeoutError as error:
-            self._stop.check()
-            raise Failure(
-                FailureKind.TIMEOUT, f"nothing came for {self._read_timeout_s:g} s"
-            ) from error
-        except (http_errors.HTTPError, OSError) as error:
-            self._stop.check()
-            raise Failure(FailureKind.TRUNCATED, _short(error)) from error
-
-    def __enter__(self) -> Answer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # a connection is worth keeping only when nothing or little is left on it
-        left = getattr(self._response, "length_remaining", None)
-        if kind is None and left is not None and left <= CHUNK_BYTES // 16:
-            with suppress(http_errors.HTTPError, OSError):
-                self._response.drain_conn()
-                self._response.release_conn()
-                return
-        self._response.close()
 
 
 class Transport:
@@ -287,40 +177,6 @@ class Transport:
             ) from error
 
 
-def refusal(answer: Answer, attempted: str) -> NetworkError:
-    """The final error for a status that will not pass by waiting."""
-    code, hint = {
-        401: ("unauthorized", "log in with docker login, or check the credentials stored there"),
-        403: ("forbidden", "these credentials may not read it; check name and permissions"),
-        404: ("not-found", "check the name and the version; it may have been removed upstream"),
-    }.get(answer.status, ("bad-answer", "something else than the expected server answered"))
-    context = {"found": f"{answer.status} from {shown_url(answer.url)}"}
-    reason = _error_code(answer)
-    if reason:
-        context["reason"] = reason
-    return NetworkError(code, f"{attempted} was refused", context=context, hint=hint)
-
-
-def shown_url(url: str) -> str:
-    """``url`` without what may be a secret: user, password, query, fragment."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:500]
-    except ValueError:
-        return "(not an address)"
-
-
-def _error_code(answer: Answer) -> str:
-    # Only the code: a server could echo anything, a token for example, into its message.
-    # https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
-    try:
-        document = json.loads(answer.read_all(64 * 1024, "error"))
-        code = document["errors"][0]["code"]
-    except (Failure, NetworkError, ValueError, LookupError, TypeError, RecursionError):
-        return ""
-    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
-
-
 def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -371,11 +227,11 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except http_errors.SSLError as error:
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            raise Failure(FailureKind.CONNECT, _short(error)) from error
+            raise Failure(FailureKind.CONNECT, short_reason(error)) from error
         raise NetworkError(
             "tls-untrusted",
             f"{what}: the server's certificate is not trusted",
-            context={"found": _short(error)},
+            context={"found": short_reason(error)},
             hint="name the file with the certificate authority: --ca-file",
         ) from error
     except (
@@ -383,21 +239,10 @@ def _translated(what: str) -> Iterator[None]:
         http_errors.NewConnectionError,
         http_errors.ProxyError,
     ) as error:
-        raise Failure(FailureKind.CONNECT, _short(error)) from error
+        raise Failure(FailureKind.CONNECT, short_reason(error)) from error
     except http_errors.ReadTimeoutError as error:
         raise Failure(FailureKind.TIMEOUT, "no answer came in time") from error
     except (http_errors.LocationParseError, http_errors.URLSchemeUnknown) as error:
         raise NetworkError("bad-address", f"{what}: not an address") from error
     except (http_errors.HTTPError, OSError) as error:
-        raise Failure(FailureKind.BROKEN, _short(error)) from error
-
-
-def _short(error: BaseException) -> str:
-    """The innermost reason, without object addresses and without the request's address."""
-    while isinstance(error.__cause__ or error.__context__, OSError):
-        error = error.__cause__ or error.__context__ or error
-    if isinstance(error, OSError) and error.strerror:
-        return f"{type(error).__name__}: {error.strerror}"
-    if isinstance(error, http_errors.IncompleteRead):
-        return f"the connection ended {error.expected or 'some'} bytes early"
-    return type(error).__name__
+        raise Failure(FailureKind.BROKEN, short_reason(error)) from error

@@ -15,8 +15,9 @@ from tests.support.transfers import Recorder, loopback_settings
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, IntegrityError, NetworkError
 from perimeter_bundle.model.events import EventKind
+from perimeter_bundle.registry.part_file import Wanted, part_path
 from perimeter_bundle.registry.stop import Stop, StoppedError
-from perimeter_bundle.registry.transfer import Verified, Wanted, download, part_path
+from perimeter_bundle.registry.transfer import Verified, download
 
 BLOB = random.Random(7).randbytes(300_000)
 DIGEST = Digest.of_bytes(BLOB)

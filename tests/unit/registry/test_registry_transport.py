@@ -10,9 +10,10 @@ from tests.support.lying_server import Lie, LyingServer
 from tests.support.transfers import Recorder, loopback_settings
 
 from perimeter_bundle.model.errors import InputError, NetworkError
+from perimeter_bundle.registry.answer import shown_url
 from perimeter_bundle.registry.retry import Failure, FailureKind
 from perimeter_bundle.registry.settings import RegistrySettings
-from perimeter_bundle.registry.transport import Transport, shown_url
+from perimeter_bundle.registry.transport import Transport
 
 SECRET = {"Authorization": "Bearer very-secret"}
 
