@@ -18,8 +18,9 @@ from perimeter_bundle.cli.options import (
 from perimeter_bundle.collect.compare import LockDifference, diff_locks
 from perimeter_bundle.collect.lock import lock_release, unresolved_lock
 from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.format.files import write_file
-from perimeter_bundle.model.errors import HostError, IntegrityError
+from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.terminal.options import Output, common_options
 
@@ -70,13 +71,15 @@ def lock(
     else:
         with (
             output.reporter() as reporter,
+            disc_errors(Path(tempfile.gettempdir())),
             tempfile.TemporaryDirectory(prefix="perimeter-lock-") as work,
         ):
             upstream = open_upstream(settings, reporter.on_event)
-            now = lock_release(chosen.release, upstream, Path(work), reporter.on_event)
+            now = lock_release(chosen.release, upstream, Path(work))
     difference = diff_locks(before, now)
     _refuse_moved(difference, accept_moved)
-    _write(out, now.to_bytes())
+    with disc_errors(out):
+        write_file(out, now.to_bytes())
     output.result(_to_dict(out, now, difference), _text(out, now, difference))
     if not now.unresolved():
         output.next_step(
@@ -92,13 +95,6 @@ def _refuse_moved(difference: LockDifference, accept: bool) -> None:
             problems=[f"{one.name}: was {one.before}, is {one.now}" for one in difference.moved],
             hint="find out why upstream changed them; --accept-moved takes them over",
         )
-
-
-def _write(out: Path, data: bytes) -> None:
-    try:
-        write_file(out, data)
-    except OSError as error:
-        raise HostError("cannot-write", f"cannot write {out}: {error.strerror}") from error
 
 
 def _to_dict(out: Path, now: Lock, difference: LockDifference) -> dict[str, object]:

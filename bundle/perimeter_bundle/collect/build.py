@@ -41,6 +41,7 @@ from perimeter_bundle.collect.wanted import wanted_images
 from perimeter_bundle.collect.wheelhouse import download_wheels
 from perimeter_bundle.collect.workspace import (
     Workspace,
+    disc_errors,
     open_workspace,
     refuse_foreign,
     refuse_without_room,
@@ -92,14 +93,15 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
     if is_finished(request.out):
         return _finished(request, on_event)
     refuse_foreign(request.out)  # 2
-    with open_workspace(request.out, lock, request.lock_bytes) as workspace:
-        refuse_without_room(
-            request.out,
-            workspace.missing_bytes(_locked_sizes(lock)) + CONTENT_BYTES + BUILD_EXTRA_BYTES,
-        )
+    with (
+        disc_errors(request.out),
+        open_workspace(request.out, lock, request.lock_bytes) as workspace,
+    ):
         if not request.skip_tag_check:
             check_tags(lock, upstream)  # 3
         images = pull_images(lock, upstream, workspace)  # 4
+        missing = workspace.missing_bytes(_sizes_to_fetch(lock, images))
+        refuse_without_room(request.out, missing + CONTENT_BYTES + BUILD_EXTRA_BYTES)
         pull_blobs(lock, images, upstream, workspace, on_event)
         packed = _pack(lock, workspace)
         _check_content(request.release, lock, workspace, on_event)  # 5
@@ -250,9 +252,8 @@ def _size(root: Path) -> int:
     return sum(list_tree(root).files.values())
 
 
-def _locked_sizes(lock: Lock) -> dict[Digest, int]:
-    """Upper bounds by the digests the lock knows; layers are known only from manifests."""
-    sizes = {_digest(image.digest): image.size_bytes for image in lock.images}
+def _sizes_to_fetch(lock: Lock, images: Sequence[PulledImage]) -> dict[Digest, int]:
+    sizes = {digest: size for image in images for digest, size in image.sizes.items()}
     sizes |= {_digest(chart.digest): chart.size_bytes for chart in lock.charts}
     return sizes | {_digest(file.digest): file.size_bytes for file in lock.files}
 

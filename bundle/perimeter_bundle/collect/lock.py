@@ -41,7 +41,6 @@ from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
 from perimeter_bundle.format.oci import Descriptor, ImageManifest
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import IntegrityError
-from perimeter_bundle.model.events import Event, EventKind, OnEvent
 from perimeter_bundle.model.lock import (
     FileKind,
     Lock,
@@ -67,13 +66,13 @@ def unresolved_lock(release: Release) -> Lock:
     )
 
 
-def lock_release(release: Release, upstream: Upstream, work: Path, on_event: OnEvent) -> Lock:
+def lock_release(release: Release, upstream: Upstream, work: Path) -> Lock:
     """Every name of the release with its digest and size.
 
     ``work`` is a folder for the few things that must be fetched; it must allow programs to run.
     Raises NetworkError, IntegrityError, InputError[catalog-incomplete], HostError.
     """
-    locking = _Locking(release, upstream, work, on_event)
+    locking = _Locking(release, upstream, work)
     files = run_all(
         {str(one.locked().reference): partial(locking.file, one) for one in wanted_files(release)},
         upstream,
@@ -111,15 +110,11 @@ class _Locking:
     release: Release
     upstream: Upstream
     work: Path
-    on_event: OnEvent
     chart_bytes: dict[str, bytes] = field(default_factory=dict)
     paths: dict[ImageReference, Path] = field(default_factory=dict)
 
     def image(self, wanted: WantedImage) -> LockedImage:
-        task = str(wanted.reference)
-        self.on_event(Event(EventKind.START, task))
         resolved = self.upstream.images.resolve(wanted.reference, self.release.platforms)
-        self.on_event(Event(EventKind.FINISH, task))
         return replace(
             unresolved_image(wanted),
             digest=resolved.digest,
@@ -131,7 +126,6 @@ class _Locking:
     def file(self, wanted: WantedFile) -> LockedFile:
         locked = wanted.locked()
         task = str(locked.reference)
-        self.on_event(Event(EventKind.START, task))
         published: Digest | None = None
         if wanted.checksum_url:
             text = self.upstream.files.fetch_small(wanted.checksum_url, MAX_CHECKSUM_BYTES)
@@ -149,17 +143,12 @@ class _Locking:
             path, digest = self.upstream.files.fetch_unknown(wanted.url, self.work, limit)
             size = path.stat().st_size
             self.paths[locked.reference] = path
-        self.on_event(Event(EventKind.FINISH, task))
         return replace(locked, digest=digest, size_bytes=size)
 
     def chart(self, wanted: WantedChart) -> LockedChart:
-        locked = wanted.locked()
-        task = str(locked.reference)
-        self.on_event(Event(EventKind.START, task))
-        spec = wanted.spec
+        locked, spec = wanted.locked(), wanted.spec
         url, data = self._chart_of(spec)
         self.chart_bytes[spec.name] = data
-        self.on_event(Event(EventKind.FINISH, task))
         return replace(locked, url=url, digest=Digest.of_bytes(data), size_bytes=len(data))
 
     def read_chart(self, spec: ChartSpec) -> bytes:

@@ -1,4 +1,7 @@
-"""Room a release needs on each machine, from what its lock says. Pure; docs/catalog.md explains."""
+"""Room a release needs on each machine, from what its lock says. Pure.
+
+The factors were measured with release 2026.11 and rounded up; docs/perimeter-bundle.md has them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from dataclasses import dataclass
 from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.model.lock import Lock
 
-# perimeter's wheels for three Pythons, collections, roles: measured, about half of it
-CONTENT_BYTES = 128 * MIB
-# while building: the package that the collections come from, and what pip unpacks
+# perimeter's wheels for three Pythons, collections, roles: 32 MiB measured
+CONTENT_BYTES = 64 * MIB
+# while building: the package the collections come from (54 MiB), what pip unpacks, kubeadm's copy
 BUILD_EXTRA_BYTES = 256 * MIB
-# perimeter-install and what it brings, installed from the wheelhouse: measured, about half of it
-INSTALLED_BYTES = 512 * MIB
-# containerd keeps the compressed layers and unpacks them: 2.5 to 3.2 times their size, measured
+# perimeter-install and what it brings, installed from the wheelhouse: 146 MiB measured
+INSTALLED_BYTES = 256 * MIB
+# containerd keeps the compressed layers and unpacks them: together 3.8 times their size, measured
 UNPACKED_FACTOR = 4
 # programs are kept once and unpacked once
 FILES_FACTOR = 3

@@ -6,10 +6,11 @@ rest; ``.perimeter-build`` beside it marks the folder as one that is being built
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from perimeter_bundle.format.strict_json import dump_object
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError
 from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.registry.part_file import part_path
 from perimeter_bundle.terminal.text import human_bytes
 
 STATE_FORMAT = "perimeter-build/1"
@@ -58,13 +60,13 @@ class Workspace:
         """Where a blob lies or will lie."""
         return self.root / layout.blob_path(digest)
 
-    def missing_bytes(self, sizes: dict[Digest, int]) -> int:
+    def missing_bytes(self, sizes: Mapping[Digest, int]) -> int:
         """How much of these blobs must still be fetched, part files counted as there."""
         missing = 0
         for digest, size in sizes.items():
             blob = self.blob(digest)
-            part = blob.with_name(f"{digest.hex}.part")
-            there = next((p.stat().st_size for p in (blob, part) if p.is_file()), 0)
+            part = part_path(blob, digest)
+            there = next((path.stat().st_size for path in (blob, part) if path.is_file()), 0)
             missing += max(0, size - there)
         return missing
 
@@ -151,5 +153,24 @@ def refuse_without_room(out: Path, needed_bytes: int) -> None:
             "no-room",
             f"there is no room for the bundle in {out}",
             context={"needed": human_bytes(needed_bytes), "free": human_bytes(free)},
-            hint="make room or choose another --out; nothing was fetched yet",
+            hint="make room and run the same command again, or choose another --out",
         )
+
+
+@contextmanager
+def disc_errors(folder: Path) -> Iterator[None]:
+    """Turns what the system says about files into HostError[no-room] or [disc-error]."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise HostError(
+                "no-room",
+                f"there is no room left in {error.filename or folder}",
+                hint="make room and run the same command again: it goes on where it stopped",
+            ) from error
+        raise HostError(
+            "disc-error",
+            f"cannot read or write {error.filename or folder}: {error.strerror or error}",
+            hint="check the folder's owner, its permissions and the disc",
+        ) from error

@@ -191,7 +191,7 @@ def _about(event: Event) -> str:
     """Task and message, without saying the same thing twice."""
     if not event.message:
         return event.task
-    return event.message if not event.task else f"{event.task}: {event.message}"
+    return event.message if event.task in event.message else f"{event.task}: {event.message}"
 
 
 def _size_after(event: Event) -> str:
