@@ -10,6 +10,7 @@ from perimeter_installer.cli.apply_command import apply
 from perimeter_installer.cli.init_command import init
 from perimeter_installer.cli.load_command import load
 from perimeter_installer.cli.preflight_command import preflight
+from perimeter_installer.cli.status_command import status
 from perimeter_installer.cli.verify_command import verify
 
 
@@ -48,7 +49,7 @@ def cli() -> None:
     """
 
 
-for command in (init, verify, preflight, load, apply):
+for command in (init, verify, preflight, load, apply, status):
     cli.add_command(command)
 
 
