@@ -11,6 +11,7 @@ from tests.support.bundles import SmallBundle, make_bundle
 from tests.vectors.damaged import DAMAGED, Damage
 from tests.vectors.lies import LIES, Lie, with_busybox
 
+from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.format.verify import open_bundle, verify_report
 from perimeter_bundle.model.errors import IntegrityError, TrustError
 
@@ -86,3 +87,10 @@ def test_an_artifact_that_runs_nowhere_is_not_asked_for_its_platform(tmp_path: P
         {},
     )(tmp_path)
     open_bundle(bundle.root, bundle.trust)
+
+
+def test_a_bundle_of_the_first_format_is_opened_for_ever() -> None:
+    folder = Path(__file__).parent / "bundle-1"
+    bundle = open_bundle(folder / "2026.11", Trust.load(folder / "trust"))
+    assert (bundle.manifest.format, bundle.manifest.release) == ("perimeter-bundle/1", "2026.11")
+    assert len(bundle.manifest.items) == 7
