@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.support.transfers import Recorder
@@ -167,3 +169,10 @@ def test_stop_ends_a_real_pause_at_once() -> None:
 )
 def test_reads_retry_after_as_seconds_or_date(text: str | None, seconds: float | None) -> None:
     assert retry_after_s(text, 1_800_000_000.0) == seconds
+
+
+def test_the_user_guide_shows_the_table_as_it_is() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "upstream.md").read_text("utf-8")
+    rows = re.findall(r"^\| [^|]+ \| (\d+) \| ([\d.]+) s\D+(\d+) s", text, re.MULTILINE)
+    shown = [(int(attempts), float(first), float(cap)) for attempts, first, cap in rows]
+    assert shown == [(rule.attempts, rule.first_s, rule.cap_s) for rule in RETRY_TABLE.values()]
