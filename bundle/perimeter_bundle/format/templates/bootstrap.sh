@@ -148,6 +148,7 @@ else
         mkdir -p -- "$site/ansible_collections"
         cp -R content/collections/ansible_collections/. "$site/ansible_collections/" ||
             refuse 6 no-room "cannot copy the Ansible collections into $site"
+        chmod -R u=rwX,go=rX -- "$site/ansible_collections" # a medium may hold other modes
     fi
     "$prefix/bin/perimeter-install" --version >"$work/version" ||
         refuse 6 broken-install "perimeter-install does not start"
