@@ -30,6 +30,7 @@ MAX_YAML_DEPTH = 24
 
 KeyPath = tuple[str | int, ...]
 _PLAIN_TAG = "tag:yaml.org,2002:"
+_COLLECTION_TAGS = frozenset({f"{_PLAIN_TAG}map", f"{_PLAIN_TAG}seq"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def _build(
     node: Node, path: KeyPath, name: str, lines: dict[KeyPath, int], problems: list[str]
 ) -> object:
     lines[path] = node.start_mark.line + 1
+    if not isinstance(node, ScalarNode) and node.tag not in _COLLECTION_TAGS:
+        problems.append(f"{name}:{lines[path]}: tag {node.tag} is not allowed")
     if isinstance(node, SequenceNode):
         return [
             _build(item, (*path, index), name, lines, problems)

@@ -1,0 +1,200 @@
+"""component.yaml and release files: what is read, and that every problem is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perimeter_bundle.catalog.content import content_root
+from perimeter_bundle.catalog.load import load_catalog, load_release, with_platforms
+from perimeter_bundle.catalog.values import Phase, Release
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.platform import Platform
+
+COMPONENT = """\
+name: shop
+title: Shop
+version: "1.0"
+licence: MIT
+source: https://example.org/shop
+phase: minio
+images:
+  - reference: quay.io/example/shop:1.0
+    why: sells
+files:
+  - name: shopctl
+    url: https://example.org/{version}/shopctl-{arch}
+    platforms: [linux/amd64]
+"""
+RELEASE = """\
+name: "1"
+number: 1
+platforms: [linux/amd64]
+minimum_installer: 0.1.0
+jump_host:
+  pythons: ["3.11"]
+components: [shop]
+"""
+
+
+def catalog(folder: Path, component: str = COMPONENT, release: str = RELEASE) -> Path:
+    root = folder / "manifests"
+    (root / "shop").mkdir(parents=True)
+    (root / "releases").mkdir()
+    (root / "shop" / "component.yaml").write_text(component)
+    (root / "releases" / "1.yaml").write_text(release)
+    return root
+
+
+def loaded(root: Path) -> Release:
+    return load_release(load_catalog(root), "1")
+
+
+def problems_of(root: Path) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        loaded(root)
+    assert caught.value.code == "bad-catalog"
+    return list(caught.value.problems)
+
+
+def test_reads_a_component(tmp_path: Path) -> None:
+    shop = loaded(catalog(tmp_path)).component("shop")
+    assert shop.phase is Phase.MINIO
+    assert shop.images[0].licence == "MIT"
+    assert shop.files[0].version == "1.0"
+    url = shop.files[0].url_for(Platform("linux", "amd64"))
+    assert url == "https://example.org/1.0/shopctl-amd64"
+
+
+def test_the_catalog_of_this_repository_is_good() -> None:
+    found = load_catalog(content_root() / "manifests")
+    for name in found.release_names():
+        release = load_release(found, name)
+        assert {component.name for component in release.components} <= set(found.components)
+        for component in release.components:
+            for chart in component.charts:
+                assert chart.values_path is not None
+                assert chart.values_path.is_file()
+
+
+def test_no_values_file_of_this_repository_holds_a_secret() -> None:
+    for path in (content_root() / "manifests").glob("*/*.yaml"):
+        for line in path.read_text().splitlines():
+            assert not line.strip().lower().startswith(("rootpassword", "password", "secretkey"))
+
+
+def test_every_problem_of_every_file_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    component = (
+        COMPONENT.replace('version: "1.0"', "version: 1.0")
+        .replace("quay.io/example/shop:1.0", "example/shop")
+        .replace("https://example.org/{version}", "http://example.org/{release}")
+        .replace("phase: minio", "phase: lunch\nextra: 1")
+    )
+    assert problems_of(catalog(tmp_path, component)) == [
+        "manifests/shop/component.yaml:3: version: must be a string; put 1.0 in quotes",
+        "manifests/shop/component.yaml:6: phase: Input should be 'tools', 'registry', 'node', "
+        "'containerd', 'kubernetes', 'network', 'storage' or 'minio'",
+        "manifests/shop/component.yaml:9: images[0].reference: write the complete reference: "
+        "docker.io/example/shop:latest",
+        "manifests/shop/component.yaml:13: files[0].url: must be a full address beginning with "
+        "https://",
+        "manifests/shop/component.yaml:7: extra: unknown key; there are name, title, version, "
+        "licence, source, phase, needs, images, images_from, charts, files, manifests",
+    ]
+
+
+def test_an_unknown_key_inside_a_list_names_the_keys_there_are(tmp_path: Path) -> None:
+    component = COMPONENT.replace("    why: sells", "    why: sells\n    tag: x")
+    assert problems_of(catalog(tmp_path, component)) == [
+        "manifests/shop/component.yaml:10: images[0].tag: unknown key; "
+        "there are reference, why, licence"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("name: shop\n", "name: store\n", "must be shop, as its folder is called"),
+        ("{arch}", "{cpu}", "unknown placeholder {cpu}"),
+        ("    platforms: [linux/amd64]\n", "", "has {arch}, so platforms must be given"),
+        ("[linux/amd64]\n", "[amd64]\n", "not a platform: 'amd64'"),
+        ("https://example.org/{v", "https://user:pw@example.org/{v", "must not hold a user name"),
+        ("images:", "images_from: {kubeadm: kubeadm}\nimages:", "there is no file kubeadm"),
+        (
+            "images:",
+            "charts:\n  - {name: c, version: '1', repository: 'https://c.example', namespace: n,"
+            " values: gone.yaml}\nimages:",
+            "charts[0].values: there is no file gone.yaml beside it",
+        ),
+        (
+            "images:",
+            "charts:\n  - {name: c, version: '1', repository: 'oci://c.example', namespace: n,"
+            " values: ../../etc/passwd}\nimages:",
+            "must be the name of a file beside component.yaml",
+        ),
+        (
+            "images:\n",
+            "images:\n  - {reference: 'quay.io/example/shop:1.0', why: again}\n",
+            "quay.io/example/shop:1.0 stands there twice",
+        ),
+    ],
+)
+def test_refuses_a_component_that_contradicts_itself(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    assert reason in "\n".join(problems_of(catalog(tmp_path, COMPONENT.replace(old, new))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('name: "1"', 'name: "2"', "must be '1', as the file is called"),
+        ("[shop]", "[shop, gone]", "the catalog has no component gone"),
+        ("[shop]", "[shop, shop]", "shop stands there twice"),
+        ("number: 1", "number: 0", "greater than or equal to 1"),
+        ('"3.11"', '"3.9"', "pattern"),
+        ("[linux/amd64]", "[linux/amd64, linux/arm64]", "shop has no file shopctl for linux/arm64"),
+    ],
+)
+def test_refuses_a_release_that_does_not_fit_the_catalog(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    assert reason in "\n".join(problems_of(catalog(tmp_path, release=RELEASE.replace(old, new))))
+
+
+def test_refuses_an_order_in_which_something_needed_comes_later(tmp_path: Path) -> None:
+    root = catalog(
+        tmp_path, COMPONENT + "needs: [base]\n", RELEASE.replace("[shop]", "[shop, base]")
+    )
+    (root / "base").mkdir()
+    (root / "base" / "component.yaml").write_text(COMPONENT.replace("name: shop\n", "name: base\n"))
+    assert problems_of(root) == [
+        "manifests/releases/1.yaml:7: components: shop needs base, which stands after it"
+    ]
+
+
+def test_an_unknown_release_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_release(load_catalog(catalog(tmp_path)), "2")
+    assert caught.value.code == "unknown-release"
+    assert caught.value.context["releases"] == "1"
+
+
+def test_a_release_name_cannot_climb_out(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_release(load_catalog(catalog(tmp_path)), "../shop/component")
+    assert caught.value.code == "unknown-release"
+
+
+def test_no_catalog_at_all_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_catalog(tmp_path)
+    assert caught.value.code == "no-catalog"
+
+
+def test_platforms_can_be_chosen_as_far_as_files_exist(tmp_path: Path) -> None:
+    release = loaded(catalog(tmp_path))
+    with pytest.raises(InputError) as caught:
+        with_platforms(release, ["linux/riscv64"])
+    assert caught.value.problems == ("shop has no file shopctl for linux/riscv64",)
