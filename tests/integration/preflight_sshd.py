@@ -34,7 +34,11 @@ install -m 0644 "$1/user_key.pub" /run/authorized_keys  # sshd reads it as the u
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/shadow" /etc/shadow
 if [ -e /etc/sudoers ]; then mount --bind "$1/sudoers" /etc/sudoers; fi
-exec /usr/sbin/sshd -D -e -f "$1/sshd_config"
+folder=$1
+shift
+if [ $# -gt 0 ]; then ip link set lo up; fi
+for address in "$@"; do ip address add "$address/32" dev lo; done
+exec /usr/sbin/sshd -D -e -f "$folder/sshd_config"
 """
 
 
@@ -51,6 +55,7 @@ class Sshd:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    addresses: tuple[str, ...] = ()  # with addresses: in a network of its own, where it has these
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -60,7 +65,7 @@ class Sshd:
         self.new_host_key()
         (self.folder / "sshd_config").write_text(
             f"Port {self.port}\n"
-            "ListenAddress 127.0.0.1\n"
+            f"ListenAddress {'0.0.0.0' if self.addresses else '127.0.0.1'}\n"
             f"HostKey {self.folder}/host_key\n"
             "AuthorizedKeysFile /run/authorized_keys\n"
             "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
@@ -107,18 +112,34 @@ class Sshd:
 
     def start(self) -> None:
         """Returns when the port answers."""
+        own = ["--net"] if self.addresses else []
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", _START, "sshd", str(self.folder)],
+            [
+                "unshare",
+                "--mount",
+                *own,
+                "sh",
+                "-c",
+                _START,
+                "sshd",
+                str(self.folder),
+                *self.addresses,
+            ],
             stdin=subprocess.DEVNULL,
         )
+        listening = f":{self.port:04X} 00000000:0000 0A"
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             assert self.process.poll() is None, "sshd did not start"
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if listening in Path(f"/proc/{self.process.pid}/net/tcp").read_text():
+                return
             time.sleep(0.05)
         raise AssertionError("sshd does not listen")
+
+    def inside(self) -> list[str]:
+        """Words to put before a command that is to run in the server's network."""
+        assert self.process is not None
+        return ["nsenter", f"--net=/proc/{self.process.pid}/ns/net"]
 
     def stop(self) -> None:
         """Ends it; the port is free afterwards."""

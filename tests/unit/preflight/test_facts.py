@@ -110,3 +110,48 @@ def test_long_texts_are_cut(answer: dict[str, Any]) -> None:
 )
 def test_a_clock_between_asking_and_answer_is_right(clock: float, expected: float) -> None:
     assert clock_offset(clock, sent_at=100.0, received_at=103.0) == expected
+
+
+AUDIT = """
+import json, os, sys
+seen = {"written": [], "started": []}
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[2], int):
+        if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND):
+            seen["written"].append(str(arguments[0]))
+    elif event in ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.chmod", "os.chown",
+                   "os.link", "os.symlink", "os.truncate", "os.kill", "socket.bind"):
+        seen["written"].append(event)
+    elif event == "subprocess.Popen":
+        seen["started"].append(list(arguments[1]))
+sys.addaudithook(hook)
+request = json.loads(sys.argv[1])
+scope = {"__name__": "facts"}
+exec(compile(sys.stdin.read(), "facts", "exec"), scope)
+scope["main"](request["config"], request["peers"])
+print(json.dumps(seen))
+"""
+
+
+def test_nothing_is_written_and_every_program_only_looks() -> None:
+    request = json.loads(json.dumps(REQUEST))
+    request["config"].update(
+        ports=["tcp/22", "udp/8472"], modules=["vxlan", "no_such_module"], names=["localhost"],
+        processes=["kubelet"],
+    )  # fmt: skip
+    request["peers"] = [["n1", "127.0.0.1", 1]]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", AUDIT, json.dumps(request)],
+        input=SCRIPT.read_bytes(), capture_output=True, check=True,
+    )  # fmt: skip
+    seen = json.loads(done.stdout)
+    # the first is written in a child, with that child's own value; the second keeps its value
+    allowed = {
+        "/proc/self/oom_score_adj",
+        "/proc/sys/net/netfilter/nf_conntrack_max",
+        "/dev/null",
+    }
+    assert set(seen["written"]) <= allowed
+    assert {tuple(words[:2]) for words in seen["started"]} <= {
+        ("ip", "-j"), ("getent", "ahostsv4"), ("modprobe", "-n"), ("systemctl", "is-active")
+    }  # fmt: skip
