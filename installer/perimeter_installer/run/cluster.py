@@ -129,7 +129,8 @@ class ApiCluster:
                     _request_timeout=10.0,
                 )
             except ApiException as error:
-                return error.status not in _NOBODY_ANSWERS
+                no_endpoints = error.status == 404 and '"kind":"services"' in _answer(error.body)
+                return error.status not in _NOBODY_ANSWERS and not no_endpoints
         return True
 
     def version(self) -> str:
