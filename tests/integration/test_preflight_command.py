@@ -6,15 +6,17 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.preflight_sshd import ADMIN, PLAIN, Sshd, need_sshd, need_sudo
+from tests.integration.preflight_sshd import ADMIN, PLAIN, Sshd, free_port, need_sshd, need_sudo
 
 pytestmark = need_sshd
 
@@ -268,10 +270,11 @@ def test_a_user_without_sudo_is_told_that_root_is_needed(jump: Jump) -> None:
     assert f"user {PLAIN} is not root there" in [each["what"] for each in errors]
 
 
-def test_ansible_reaches_the_host_by_the_same_inventory(jump: Jump) -> None:
-    described(jump)
+@need_sudo
+def test_ansible_reaches_the_host_as_root_by_the_same_inventory(jump: Jump) -> None:
+    described(jump, user=ADMIN)
     script = (
-        "import json, sys\n"
+        "import json\n"
         "from pathlib import Path\n"
         "from perimeter_installer.site.inventory import inventory\n"
         "from perimeter_installer.site.load import load\n"
@@ -281,8 +284,71 @@ def test_ansible_reaches_the_host_by_the_same_inventory(jump: Jump) -> None:
         [sys.executable, "-c", script], cwd=jump.folder, env=jump.environment, check=True
     )
     ansible = str(Path(sys.executable).parent / "ansible")
-    words = [*jump.sshd.inside(), ansible, "-i", "inventory.json", "registry", "-m", "ping"]
+    words = [*jump.sshd.inside(), ansible, "-i", "inventory.json", "registry", "-a", "id -u"]
+    environment = {**jump.environment, "ANSIBLE_REMOTE_TEMP": "/tmp"}
     done = subprocess.run(
-        words, cwd=jump.folder, env=jump.environment, capture_output=True, text=True, check=False
+        words, cwd=jump.folder, env=environment, capture_output=True, text=True, check=False
     )
-    assert "n1 | SUCCESS" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "0", done.stdout + done.stderr
+
+
+@contextmanager
+def silent_second_host(jump: Jump) -> Iterator[None]:
+    """n2 takes connections and says nothing; its key is pinned."""
+    described(jump, count=3)
+    port = free_port()
+    for name, old, new in (
+        ("known_hosts", f"[10.98.0.12]:{jump.sshd.port}", f"[10.98.0.12]:{port}"),
+        (
+            "site.yaml",
+            f"ssh_port: {jump.sshd.port}\n    address: 10.98.0.12",
+            f"ssh_port: {port}\n    address: 10.98.0.12",
+        ),
+    ):
+        path = jump.folder / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    script = (
+        "import socket, time\n"
+        f"server = socket.create_server(('10.98.0.12', {port}))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    process = subprocess.Popen(
+        [*jump.sshd.inside(), sys.executable, "-c", script], stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_host_that_answers_nothing_is_one_error_and_the_others_are_judged(jump: Jump) -> None:
+    with silent_second_host(jump):
+        done = jump.run("preflight", "--json")
+    found = json.loads(done.stdout)["findings"]
+    errors = [each for each in errors_of(done) if each["host"] == "n2"]
+    assert [each["check"] for each in errors] == ["reachability"]
+    assert "takes the connection and then answers nothing for 10 s" in errors[0]["what"]
+    assert [each for each in found if each["host"] == "n1" and each["check"] == "kernel"]
+    assert done.returncode == 1
+
+
+def test_interrupting_does_not_wait_for_a_host_that_answers_nothing(jump: Jump) -> None:
+    with silent_second_host(jump):
+        process = subprocess.Popen(
+            [*jump.command, "preflight"], cwd=jump.folder, env=jump.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        line = process.stderr.readline()  # one is done; n2 is waited for
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert "done facts/n" in line
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert time.monotonic() - started < 5

@@ -68,11 +68,7 @@ def ask_host(
                 "processes": wanted.LEFTOVER_PROCESSES,
                 "names": wanted.names_of(site),
             },
-            "peers": [
-                [other.name, str(other.address), other.ssh_port]
-                for other in site.hosts
-                if other.name != host.name
-            ],
+            "peers": wanted.peers_of(host, site),
         }
     )
     answer = connection.run(

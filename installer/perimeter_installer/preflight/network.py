@@ -79,8 +79,8 @@ def peers(subject: Subject) -> Iterator[Remark]:
         yield Remark(
             ERROR,
             f"cannot reach {', '.join(missing)} from here",
-            "nodes talk to each other by the addresses in site.yaml",
-            "look at routes and firewalls between them (asked: the SSH port)",
+            "nodes reach each other and the registry by the addresses in site.yaml",
+            "look at routes and firewalls between them (a host is asked at its SSH port)",
         )
 
 
@@ -122,7 +122,7 @@ def names(subject: Subject) -> Iterator[Remark]:
                 f"{answer.name} does not resolve",
                 "programs that look up the host's own name wait or fail"
                 if own
-                else "every node must find the API by kubernetes.endpoint",
+                else "every node must find the API and the registry by their names",
                 f"add it to /etc/hosts: {subject.host.address} {answer.name}"
                 if own
                 else f"add {answer.name} to the site's DNS, or to /etc/hosts of every host",

@@ -259,13 +259,21 @@ def conntrack_writable() -> bool | None:
     return True
 
 
+def number_of(server: str) -> str:
+    """Its address; 0.0.0.0, where nobody answers, for a name that does not resolve."""
+    if server.replace(".", "").isdigit():
+        return server
+    found = resolve(server)["addresses"]
+    return str(found[0]) if isinstance(found, list) and found else "0.0.0.0"  # noqa: S104
+
+
 def unreachable_peers(peers: list[list[object]]) -> list[str]:
     """Names of the hosts that answer no TCP connection from here; all are asked at once."""
     pending = []
     for name, address, port in peers:
         stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         stream.setblocking(False)
-        code = stream.connect_ex((str(address), int(str(port))))
+        code = stream.connect_ex((number_of(str(address)), int(str(port))))
         pending.append((str(name), stream, code))
     deadline = time.monotonic() + PROBE_TIMEOUT_S
     missing = []

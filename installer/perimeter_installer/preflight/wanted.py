@@ -5,6 +5,8 @@ One place for ports, programs, kernel modules and the traces other clusters leav
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from perimeter_installer.site.model import Host, Site
 
 GIB = 1024**3
@@ -131,6 +133,24 @@ def paths_of(host: Host, site: Site) -> tuple[str, ...]:
 
 def names_of(site: Site) -> tuple[str, ...]:
     """Names every node must be able to resolve before anything of ours helps it to."""
-    host = site.endpoint.host
-    is_name = not host.replace(".", "").isdigit()
-    return (host,) if site.endpoint.external and is_name else ()
+    hosts = [site.endpoint.host] if site.endpoint.external else []
+    hosts += [registry_server(site)[0]] if site.registry.mode == "external" else []
+    return tuple(host for host in hosts if not host.replace(".", "").isdigit())
+
+
+def registry_server(site: Site) -> tuple[str, int]:
+    """Host and port of an external registry."""
+    parts = urlsplit(site.registry.url)
+    return parts.hostname or "", parts.port or 443
+
+
+def peers_of(host: Host, site: Site) -> list[tuple[str, str, int]]:
+    """Name, address and port of everything ``host`` must reach."""
+    peers = [
+        (other.name, str(other.address), other.ssh_port)
+        for other in site.hosts
+        if other.name != host.name
+    ]
+    if site.registry.mode == "external":
+        peers.append(("the registry", *registry_server(site)))
+    return peers

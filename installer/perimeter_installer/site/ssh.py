@@ -9,9 +9,10 @@ import base64
 import logging
 import shlex
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -400,15 +401,37 @@ Answer = TypeVar("Answer")
 def on_every(
     hosts: Iterable[Host], work: Callable[[Host], Answer], *, workers: int = WORKERS
 ) -> dict[str, Answer | HostError]:
-    """``work`` on all hosts at once; answers by name, a HostError in the place of a failed one."""
+    """``work`` on all hosts at once; answers by name, a HostError in the place of a failed one.
 
-    def attempt(host: Host) -> Answer | HostError:
-        try:
-            return work(host)
-        except HostError as error:
-            return error
-
+    Any other exception is raised once all have ended. The threads are daemons, so that Ctrl-C
+    does not wait for hosts that answer nothing; hence ``work`` only reads.
+    """
     listed = list(hosts)
-    with ThreadPoolExecutor(max_workers=max(1, min(workers, len(listed)))) as pool:
-        answers = list(pool.map(attempt, listed))
-    return {host.name: answer for host, answer in zip(listed, answers, strict=True)}
+    waiting = deque(listed)
+    answers: dict[str, Answer | HostError] = {}
+    failures: list[BaseException] = []
+
+    def attempt() -> None:
+        while True:
+            try:
+                host = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                answers[host.name] = work(host)
+            except HostError as error:
+                answers[host.name] = error
+            except BaseException as error:  # raised below, in the caller's thread
+                failures.append(error)
+
+    threads = [
+        threading.Thread(target=attempt, name=f"host-{number}", daemon=True)
+        for number in range(min(workers, len(listed)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return {host.name: answers[host.name] for host in listed}
