@@ -38,7 +38,7 @@ from perimeter_bundle.format.agreement import (
 from perimeter_bundle.format.files import Tree, list_tree, read_file
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
 from perimeter_bundle.format.oci import MAX_INDEX_BYTES, OciIndex
-from perimeter_bundle.format.signature import MAX_SIGNATURE_BYTES, sigstore_bundle
+from perimeter_bundle.format.signers import check_signers
 from perimeter_bundle.format.strict_json import parse_object
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, check_hashes, check_tree, some
 from perimeter_bundle.format.trust import Role, Trust, TrustedKey
@@ -47,7 +47,6 @@ from perimeter_bundle.model.errors import InputError, IntegrityError, PerimeterE
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_bundle.model.lock import MAX_LOCK_BYTES, Lock
 
-_SIGNATURE_NAME = re.compile(r"([0-9a-f]{64})\.(sig|sigstore\.json)")
 _MAKER = object()  # only open_bundle has it
 
 
@@ -239,73 +238,11 @@ class _Opening:
         return f"{len(self.sums.digests)} files listed"
 
     def check_signatures(self) -> str:  # 3
-        present = self._signature_files()
-        signers: list[TrustedKey] = []
-        for key_id in sorted(present):
-            trusted = self.trust.find(key_id)
-            if trusted:
-                self._check_signature(trusted, present[key_id])
-                signers.append(trusted)
-        unknown = sorted(key_id for key_id in present if not self.trust.find(key_id))
-        for role in Role:
-            needed = self.trust.threshold.get(role, 0)
-            signed = [key.name for key in signers if role in key.roles]
-            if len(signed) < needed:
-                raise TrustError(
-                    "not-trusted",
-                    f"{len(signed)} trusted {role.value} keys signed this bundle; {needed} must",
-                    context={
-                        "trusted": ", ".join(
-                            key.key.key_id[:16] for key in self.trust.of_role(role)
-                        ),
-                        "signed by": ", ".join(key_id[:16] for key_id in sorted(present))
-                        or "nobody",
-                    },
-                    hint="get the key from its owner by a way you trust, or ask for the signature",
-                )
-        self.signers = tuple(signers)
-        names = ", ".join(f"{key.name} ({key.key.key_id[:16]})" for key in signers)
-        return f"signed by {names}" + (f"; {len(unknown)} unknown keys" if unknown else "")
-
-    def _signature_files(self) -> dict[str, set[str]]:
-        """Which files of signatures/ there are for each key id."""
-        present: dict[str, set[str]] = {}
-        odd: list[str] = []
-        folder = self.root / layout.SIGNATURES
-        if folder.is_symlink():
-            odd.append(f"{layout.SIGNATURES}: a symbolic link")
-        tree = Tree({}, ()) if odd else list_tree(folder, missing_ok=True)
-        for name in tree.files:
-            match = _SIGNATURE_NAME.fullmatch(name)
-            if match:
-                present.setdefault(match[1], set()).add(match[2])
-            else:
-                odd.append(f"{layout.SIGNATURES}/{name}")
-        odd += [f"{layout.SIGNATURES}/{line}" for line in tree.odd]
-        _refuse("unlisted-file", "signatures/ holds something that is not a signature", odd)
-        return present
-
-    def _check_signature(self, trusted: TrustedKey, suffixes: set[str]) -> None:
-        path = layout.signature_path(trusted.key.key_id)
-        problem = None
-        if "sig" not in suffixes:
-            problem = f"{path} is missing beside its Sigstore bundle"
-        else:
-            signature = read_file(self.root / path, MAX_SIGNATURE_BYTES)
-            if not trusted.key.verifies(signature, self.sums_bytes):
-                problem = f"{path} is not this key's signature over {layout.SUMS}"
-            elif "sigstore.json" in suffixes:
-                path = layout.sigstore_path(trusted.key.key_id)
-                found = read_file(self.root / path, MAX_SIGNATURE_BYTES)
-                if found != sigstore_bundle(trusted.key, self.sums_bytes, signature):
-                    problem = f"{path} does not hold the same signature as the .sig beside it"
-        if problem:
-            raise TrustError(
-                "bad-signature",
-                problem,
-                context={"key": trusted.name},
-                hint="the bundle was changed after it was signed, or the signature is another's",
-            )
+        found = check_signers(self.root, self.sums_bytes, self.trust)
+        self.signers = found.trusted
+        names = ", ".join(f"{key.name} ({key.key.key_id[:16]})" for key in found.trusted)
+        unknown = f"; {len(found.unknown)} unknown keys" if found.unknown else ""
+        return f"signed by {names}{unknown}"
 
     def check_files(self) -> str:  # 4
         self.tree = list_tree(self.root)
