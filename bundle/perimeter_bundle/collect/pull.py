@@ -71,7 +71,12 @@ def pull_images(lock: Lock, upstream: Upstream, workspace: Workspace) -> tuple[P
         str(image.reference): partial(_pull_manifests, image, upstream, workspace)
         for image in lock.images
     }
-    return tuple(run_all(jobs, upstream, "manifests"))
+    found = run_all(jobs, upstream, "manifests")
+    # written by one thread: two images may share a manifest
+    for _, texts in found:
+        for digest, data in texts.items():
+            write_file(workspace.blob(digest), data)
+    return tuple(image for image, _ in found)
 
 
 def pull_blobs(
@@ -107,9 +112,13 @@ def pull_blobs(
     fetch_all(tasks, upstream.workers, on_event, stop=upstream.stop, task_name="fetch")
 
 
-def _pull_manifests(image: LockedImage, upstream: Upstream, workspace: Workspace) -> PulledImage:
+def _pull_manifests(
+    image: LockedImage, upstream: Upstream, workspace: Workspace
+) -> tuple[PulledImage, dict[Digest, bytes]]:
+    """The image and the bytes of its manifests."""
     digest = _digest_of(image)
     top_bytes = _manifest(image.reference, digest, upstream, workspace)
+    texts = {digest: top_bytes}
     top = parse_manifest(top_bytes)
     if top.media_type != image.media_type:
         raise _contradicted(image, f"it is {top.media_type}, locked as {image.media_type}")
@@ -117,21 +126,21 @@ def _pull_manifests(image: LockedImage, upstream: Upstream, workspace: Workspace
         if set(image.manifests.values()) != {digest}:
             raise _contradicted(image, "it is a single manifest, locked as an index")
         described = Descriptor(top.media_type, digest, len(top_bytes))
-        return PulledImage(image, described, (), _unique(top.descriptors))
+        return PulledImage(image, described, (), _unique(top.descriptors)), texts
     manifests: list[Descriptor] = []
     blobs: list[Descriptor] = []
     for platform, wanted in sorted(image.manifests.items()):
         member = next((entry for entry in top.manifests if entry.digest == wanted), None)
         if member is None:
             raise _contradicted(image, f"its index has no {wanted} ({platform})")
-        data = _manifest(image.reference, wanted, upstream, workspace)
+        data = texts[wanted] = _manifest(image.reference, wanted, upstream, workspace)
         parsed = parse_manifest(data)
         if isinstance(parsed, OciIndex):
             raise _contradicted(image, f"{wanted} ({platform}) is an index")
         manifests.append(Descriptor(parsed.media_type, wanted, len(data)))
         blobs += parsed.descriptors
     described = Descriptor(top.media_type, digest, len(top_bytes))
-    return PulledImage(image, described, _unique(manifests), _unique(blobs))
+    return PulledImage(image, described, _unique(manifests), _unique(blobs)), texts
 
 
 def _manifest(
@@ -145,9 +154,7 @@ def _manifest(
         hasher.update(data)
         if Digest.of_hasher(hasher) == digest:
             return data
-    fetched = upstream.images.fetch_manifest(reference, digest)
-    write_file(path, fetched.raw)
-    return fetched.raw
+    return upstream.images.fetch_manifest(reference, digest).raw
 
 
 def _fetch_blob(
