@@ -24,12 +24,11 @@ from perimeter_installer.site.host_keys import KnownHosts
 from perimeter_installer.site.model import Ssh
 from perimeter_installer.site.ssh import (
     Connection,
-    SshError,
-    SshProblem,
     Target,
     connect,
     scan_host_key,
 )
+from perimeter_installer.site.ssh_errors import SshError, SshProblem
 
 pytestmark = need_sshd
 

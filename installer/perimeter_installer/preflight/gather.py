@@ -10,6 +10,7 @@ from perimeter_bundle.model.errors import HostError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_installer.preflight import wanted
 from perimeter_installer.preflight.facts import HostFacts, parse_facts
+from perimeter_installer.site.every import on_every
 from perimeter_installer.site.host_keys import KnownHosts
 from perimeter_installer.site.model import Host, Site
 from perimeter_installer.site.ssh import (
@@ -18,7 +19,6 @@ from perimeter_installer.site.ssh import (
     Connection,
     Target,
     connect,
-    on_every,
 )
 
 

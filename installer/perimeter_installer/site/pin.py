@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perimeter_bundle.model.errors import HostError, InputError, TrustError
+from perimeter_installer.site.every import on_every
 from perimeter_installer.site.host_keys import HostKey, KnownHosts
 from perimeter_installer.site.model import Host, Site
 from perimeter_installer.site.ssh import (
     CONNECT_TIMEOUT_S,
     Target,
     check_offered_key,
-    on_every,
     scan_host_key,
 )
 

@@ -5,66 +5,29 @@ Used by init (to see a key), preflight and check. Ansible uses OpenSSH with the 
 
 from __future__ import annotations
 
-import base64
 import logging
 import shlex
 import socket
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 import paramiko
 
-from perimeter_bundle.model.errors import HostError, InputError
 from perimeter_installer.site.host_keys import HostKey, KnownHosts, host_pattern
 from perimeter_installer.site.model import Host, Ssh
+from perimeter_installer.site.ssh_errors import SshError, SshProblem
+from perimeter_installer.site.ssh_keys import login_keys
 
 CONNECT_TIMEOUT_S = 10.0  # TCP; also each step of the SSH handshake
 RUN_TIMEOUT_S = 60.0
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 POLL_S = 0.01
-WORKERS = 32  # hosts worked on at once
 
 # paramiko logs every failure with a traceback; here they become SshError
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
-
-
-class SshProblem(Enum):
-    """Why a host could not be asked; the value is the error's code."""
-
-    UNREACHABLE = "ssh-unreachable"
-    REFUSED = "ssh-refused"
-    SILENT = "ssh-silent"
-    NOT_SSH = "ssh-not-ssh"
-    KEY_UNKNOWN = "ssh-host-key-unknown"
-    KEY_CHANGED = "ssh-host-key-changed"
-    AUTH_FAILED = "ssh-auth-failed"
-    SUDO_PASSWORD = "sudo-needs-password"  # noqa: S105 - a code, not a password
-    SUDO_MISSING = "sudo-missing"
-    COMMAND_TIMEOUT = "ssh-command-timeout"
-    BROKEN = "ssh-broken"
-
-
-class SshError(HostError):
-    """A host that could not be asked; ``problem`` says why."""
-
-    def __init__(
-        self,
-        problem: SshProblem,
-        message: str,
-        *,
-        hint: str,
-        context: dict[str, object] | None = None,
-    ) -> None:
-        super().__init__(problem.value, message, hint=hint, context=context)
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,45 +302,6 @@ def _authenticate(
     )
 
 
-def login_keys(ssh: Ssh) -> list[paramiko.PKey]:
-    """The keys to log in with: the key file alone, or whatever the agent holds.
-
-    A key file with a passphrase is taken from the agent, which must hold it.
-    Raises InputError[bad-ssh-key].
-    """
-    if ssh.key_file is None:
-        return list(_agent_keys())
-    try:
-        return [paramiko.PKey.from_path(ssh.key_file)]
-    except (paramiko.PasswordRequiredException, TypeError) as error:
-        # cryptography says TypeError when a key in PEM form wants a passphrase
-        public = _public_blob(ssh.key_file)
-        held = [key for key in _agent_keys() if key.asbytes() == public]
-        if held:
-            return held
-        raise InputError(
-            "bad-ssh-key",
-            f"{ssh.key_file} has a passphrase, and the SSH agent does not hold it",
-            hint=f"ssh-add {shlex.quote(str(ssh.key_file))}",
-        ) from error
-    except (paramiko.SSHException, ValueError, OSError) as error:
-        raise InputError(
-            "bad-ssh-key", f"{ssh.key_file} is not a private key ssh can use: {error}"
-        ) from error
-
-
-def _agent_keys() -> Sequence[paramiko.PKey]:
-    return paramiko.Agent().get_keys()
-
-
-def _public_blob(key_file: Path) -> bytes:
-    try:
-        fields = Path(f"{key_file}.pub").read_text("utf-8").split()
-        return base64.b64decode(fields[1])
-    except (OSError, ValueError, IndexError):
-        return b""
-
-
 def _check_sudo(target: Target, result: Completed) -> None:
     """Tells sudo's own refusal from a command that failed."""
     text = result.stderr.decode("utf-8", "replace")
@@ -393,45 +317,3 @@ def _check_sudo(target: Target, result: Completed) -> None:
             f"sudo on {target} does not work without a password: {text.strip()[:200]}",
             hint="give the user NOPASSWD in /etc/sudoers.d, as root: USER ALL=(ALL) NOPASSWD: ALL",
         )
-
-
-Answer = TypeVar("Answer")
-
-
-def on_every(
-    hosts: Iterable[Host], work: Callable[[Host], Answer], *, workers: int = WORKERS
-) -> dict[str, Answer | HostError]:
-    """``work`` on all hosts at once; answers by name, a HostError in the place of a failed one.
-
-    Any other exception is raised once all have ended. The threads are daemons, so that Ctrl-C
-    does not wait for hosts that answer nothing; hence ``work`` only reads.
-    """
-    listed = list(hosts)
-    waiting = deque(listed)
-    answers: dict[str, Answer | HostError] = {}
-    failures: list[BaseException] = []
-
-    def attempt() -> None:
-        while True:
-            try:
-                host = waiting.popleft()
-            except IndexError:
-                return
-            try:
-                answers[host.name] = work(host)
-            except HostError as error:
-                answers[host.name] = error
-            except BaseException as error:  # raised below, in the caller's thread
-                failures.append(error)
-
-    threads = [
-        threading.Thread(target=attempt, name=f"host-{number}", daemon=True)
-        for number in range(min(workers, len(listed)))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return {host.name: answers[host.name] for host in listed}
