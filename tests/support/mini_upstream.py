@@ -231,7 +231,7 @@ manifests:
 
 
 def _write_wheels(mini: MiniUpstream) -> None:
-    collections = {}
+    collections: dict[str, bytes] = {}
     for namespace, name in (("ansible", "posix"), ("kubernetes", "core")):
         base = f"ansible_collections/{namespace}/{name}"
         module = f"# {name}\n".encode()

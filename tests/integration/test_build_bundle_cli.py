@@ -1,0 +1,111 @@
+"""perimeter-bundle plan and lock as a user calls them, against a small upstream over TLS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.images import index_image
+from tests.support.lying_server import Lie
+from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
+
+from perimeter_bundle.cli.main import cli
+from perimeter_bundle.terminal.guard import run_guarded
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+
+class Runner:
+    def __init__(self, mini: MiniUpstream, capsys: pytest.CaptureFixture[str]) -> None:
+        self.mini = mini
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> Ended:
+        catalog = ("--catalog", str(self.mini.catalog_root), "--ca-file", str(self.mini.ca_file))
+        with pytest.raises(SystemExit) as caught:
+            run_guarded(cli, [*arguments, *catalog])
+        shown = self._capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return Ended(caught.value.code, shown.out, shown.err)
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Runner]:
+    server, ca_file = tls_server(tmp_path / "tls")
+    monkeypatch.chdir(tmp_path)
+    with server:
+        yield Runner(mini_upstream(server, tmp_path / "mini", ca_file), capsys)
+
+
+def test_plan_without_a_lock_asks_for_sizes_and_fetches_no_blob(run: Runner) -> None:
+    ended = run("plan", "mini", "--no-lock", "--json")
+    assert ended.status == 0, ended.err
+    plan = json.loads(ended.out)
+    assert plan["unknown"] == ["the images kubeadm v9.9.9 asks for: it must be fetched to be asked"]
+    assert all(item["size_bytes"] > 0 for item in plan["items"])
+    assert run.mini.blob_requests() == []
+    assert "next: perimeter-bundle lock mini" in ended.err
+
+
+def test_plan_with_a_lock_uses_no_network(run: Runner) -> None:
+    run("lock", "mini")
+    run.mini.server.seen.clear()
+    ended = run("plan", "mini", "--lock", "images.lock")
+    assert ended.status == 0
+    assert "as locked" in ended.out
+    assert f"{run.mini.host}/example/control-plane:1.0" in ended.out
+    assert run.mini.server.seen == []
+
+
+def test_lock_shows_what_it_adds_and_says_what_is_next(run: Runner) -> None:
+    ended = run("lock", "mini")
+    assert ended.status == 0, ended.err
+    assert f"  + {run.mini.host}/example/shop:1.0\n" in ended.out
+    assert "review images.lock, then perimeter-bundle build mini" in ended.err
+    assert "  nothing changed" in run("lock", "mini").out
+
+
+def test_a_moved_name_is_shown_and_taken_over_only_when_told_to(run: Runner) -> None:
+    run("lock", "mini")
+    before = Path("images.lock").read_bytes()
+    run.mini.serve_image("example/shop", "1.0", index_image(("linux/amd64",)))
+    ended = run("lock", "mini")
+    assert ended.status == 4
+    assert "error[moved]: 1 names stand for other bytes than in the lock before" in ended.err
+    assert f"{run.mini.host}/example/shop:1.0: was {run.mini.image.digest}, is sha256:" in ended.err
+    assert Path("images.lock").read_bytes() == before
+    ended = run("lock", "mini", "--accept-moved")
+    assert ended.status == 0
+    assert f"  ! {run.mini.host}/example/shop:1.0 MOVED" in ended.out
+    assert Path("images.lock").read_bytes() != before
+
+
+def test_a_server_that_answers_rubbish_is_one_clear_error_and_leaves_no_lock(run: Runner) -> None:
+    run.mini.server.lie("/charts/index.yaml", *[Lie(body=b"<html>log in</html>")] * 3)
+    ended = run("lock", "mini", "--json")
+    assert ended.status == 3
+    error = json.loads(ended.out)["error"]
+    assert error["code"] == "bad-chart-index"
+    assert "login" in error["hint"]
+    assert not Path("images.lock").exists()
+
+
+def test_a_platform_that_an_image_lacks_is_named(run: Runner) -> None:
+    component = run.mini.catalog_root / "shop" / "component.yaml"
+    text = component.read_text().replace("[linux/amd64]", "[linux/amd64, linux/s390x]")
+    component.write_text(text)
+    cluster = run.mini.catalog_root / "cluster" / "component.yaml"
+    cluster.write_text(cluster.read_text().replace("[linux/amd64]", "[linux/amd64, linux/s390x]"))
+    ended = run("plan", "mini", "--no-lock", "--platform", "linux/s390x")
+    assert ended.status == 2
+    assert "has nothing for linux/s390x" in ended.err

@@ -1,0 +1,168 @@
+"""perimeter-bundle as a user calls it, as far as no network is needed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.bundles import make_bundle, make_key
+
+from perimeter_bundle import __version__
+from perimeter_bundle.cli.main import cli
+from perimeter_bundle.format.layout import INDEX
+from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.terminal.guard import run_guarded
+
+COMMANDS = ("plan", "lock", "build", "keygen", "sign", "verify", "inspect")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+
+class Runner:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str | Path) -> Ended:
+        with pytest.raises(SystemExit) as caught:
+            run_guarded(cli, [str(argument) for argument in arguments])
+        shown = self._capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return Ended(caught.value.code, shown.out, shown.err)
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Runner:
+    monkeypatch.chdir(tmp_path)
+    return Runner(capsys)
+
+
+def test_help_lists_the_commands_in_the_order_of_use(run: Runner) -> None:
+    shown = run("--help").out
+    places = [shown.rindex(f"\n  {command} ") for command in COMMANDS]
+    assert places == sorted(places)
+    assert run("--version").out == f"perimeter-bundle, version {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches_by_an_example(run: Runner, command: str) -> None:
+    shown = run(command, "--help").out
+    assert f"perimeter-bundle {command} " in shown.partition("Examples:")[2]
+    assert "--json" in shown
+
+
+def test_an_unresolved_lock_is_written_without_a_network(run: Runner, tmp_path: Path) -> None:
+    ended = run("lock", "2026.11", "--unresolved")
+    assert ended.status == 0
+    assert "names have no digest: this lock cannot be built" in ended.out
+    lock = Lock.parse((tmp_path / "images.lock").read_bytes())
+    assert lock.release == "2026.11"
+    assert lock.unresolved()
+    assert "nothing changed" in run("lock", "2026.11", "--unresolved").out
+
+
+def test_build_refuses_an_unresolved_lock_and_makes_no_folder(run: Runner, tmp_path: Path) -> None:
+    run("lock", "2026.11", "--unresolved")
+    ended = run("build", "2026.11", "--out", "bundle")
+    assert ended.status == 2
+    assert ended.out == ""
+    assert "error[lock-unresolved]" in ended.err
+    assert "hint: run perimeter-bundle lock 2026.11" in ended.err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_plan_refuses_a_lock_that_was_named_and_pins_nothing(run: Runner) -> None:
+    run("lock", "2026.11", "--unresolved", "--out", "open.lock")
+    ended = run("plan", "2026.11", "--lock", "open.lock", "--json")
+    assert ended.status == 2
+    assert json.loads(ended.out)["error"]["code"] == "lock-unresolved"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("plan", "1999.01"), "unknown-release"),
+        (("plan", "2026.11", "--catalog", "nowhere"), "no-catalog"),
+        (("plan", "2026.11", "--platform", "amd64"), "bad-platform"),
+        (("plan", "2026.11", "--platform", "linux/s390x"), "bad-platform"),
+        (("plan", "2026.11", "--lock", "gone.lock"), "no-lock"),
+        (("plan", "2026.11", "--ca-file", "gone.pem"), "bad-settings"),
+        (("plan", "2026.11", "--mirror", "quay.io"), "bad-settings"),
+        (("plan", "2026.11", "--workers", "0"), "bad-settings"),
+        (("build", "2026.11"), "bad-option"),
+        (("inspect", "gone"), "no-bundle"),
+        (("sign", "gone", "--key", "k"), "no-bundle"),
+        (("sign", ".", "--key", "k", "--password-file", "gone"), "unreadable-password"),
+    ],
+)
+def test_wrong_options_and_files_end_with_status_2(
+    run: Runner, arguments: tuple[str, ...], code: str
+) -> None:
+    ended = run(*arguments, "--json")
+    assert ended.status == 2
+    assert json.loads(ended.out)["error"]["code"] == code
+
+
+def test_keygen_sign_verify_and_inspect_fit_together(run: Runner, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", sign=False).root
+    ended = run("keygen", "--out", "builder.key")
+    assert ended.status == 0
+    assert "next: perimeter-bundle sign DIR --key builder.key" in ended.err
+    assert (tmp_path / "builder.key").stat().st_mode & 0o777 == 0o600
+    assert run("verify", bundle, "--trust", "builder.pub").status == 5
+    ended = run("sign", bundle, "--key", "builder.key")
+    assert ended.status == 0
+    assert "next: perimeter-bundle verify" in ended.err
+    ended = run("verify", bundle, "--trust", "builder.pub")
+    assert ended.status == 0
+    assert ended.out.splitlines()[-1].startswith("10. ok")
+    found = json.loads(run("inspect", bundle, "--json").out)
+    assert len(found["signed_by_key_ids"]) == 1
+    assert found["verified"] is False
+    assert sum(found["licences"].values()) == len(found["items"])
+
+
+def test_keygen_never_overwrites(run: Runner) -> None:
+    assert run("keygen", "--out", "k.key").status == 0
+    ended = run("keygen", "--out", "k.key")
+    assert ended.status == 2
+    assert "error[key-exists]" in ended.err
+
+
+def test_a_key_with_a_password_needs_it(run: Runner, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", sign=False).root
+    (tmp_path / "pw").write_text("correct horse\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+    assert run("keygen", "--out", "k.key", "--password-file", "pw").status == 0
+    assert "error[password-needed]" in run("sign", bundle, "--key", "k.key").err
+    wrong = run("sign", bundle, "--key", "k.key", "--password-file", "wrong")
+    assert (wrong.status, "error[wrong-password]" in wrong.err) == (5, True)
+    assert run("sign", bundle, "--key", "k.key", "--password-file", "pw").status == 0
+
+
+def test_verify_names_the_step_that_failed(run: Runner, tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    bundle = make_bundle(tmp_path / "bundle", key=key).root
+    with (bundle / INDEX).open("ab") as stream:
+        stream.write(b" ")
+    ended = run("verify", bundle, "--trust", key.with_suffix(".pub"))
+    assert ended.status == 4
+    assert " 5. FAILED" in ended.out
+    assert " 6. not reached" in ended.out
+    assert "error[digest-mismatch]" in ended.err
+
+
+def test_an_empty_trust_folder_ends_with_status_5(run: Runner, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle").root
+    (tmp_path / "trust").mkdir()
+    ended = run("verify", bundle, "--trust", "trust")
+    assert ended.status == 5
+    assert "error[empty-trust]" in ended.err
