@@ -299,6 +299,28 @@ def test_a_server_that_is_gone_ends_in_one_clear_error(mini: MiniUpstream, tmp_p
     assert caught.value.code == "server-error"
 
 
+def test_a_wheel_with_other_bytes_is_refused(mini: MiniUpstream, tmp_path: Path) -> None:
+    lock = mini.lock()
+    wheel = mini.folder / "wheels" / "tiny-1.0-py3-none-any.whl"
+    wheel.write_bytes(wheel.read_bytes() + b" ")
+    with pytest.raises(IntegrityError) as caught:
+        mini.build(lock, tmp_path / "out")
+    assert caught.value.code == "digest-mismatch"
+    assert "wheels for Python 3.11" in caught.value.message
+
+
+def test_a_package_that_is_not_to_be_had_as_a_wheel_is_told(
+    mini: MiniUpstream, tmp_path: Path
+) -> None:
+    lock = mini.lock()
+    (mini.folder / "wheels" / "tiny-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(HostError) as caught:
+        mini.build(lock, tmp_path / "out")
+    assert caught.value.code == "tool-failed"
+    assert "No matching distribution found for tiny==1.0" in "\n".join(caught.value.problems)
+    assert "pip config list" in str(caught.value.hint)
+
+
 # --- interrupted -----------------------------------------------------------------------------
 
 

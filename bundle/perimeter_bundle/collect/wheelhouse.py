@@ -129,19 +129,41 @@ def _download(
         scratch = Path(scratch_name)
         file = scratch / "requirements.txt"
         file.write_text("\n".join([*lines, ""]))
-        run_tool(
+        _run_pip(
             [
                 *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check"),
                 *("--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:"),
                 *("--implementation", "cp", "--python-version", python, *tags),
                 *("--dest", target, "--requirement", file),
             ],
-            folder=scratch,
-            environment=clean_environment(scratch, passed),
-            timeout_s=PIP_TIMEOUT_S,
-            what=f"download the {task}",
+            scratch,
+            clean_environment(scratch, passed),
+            task,
         )
     on_event(Event(EventKind.FINISH, task, done_items=len(lines), total_items=len(lines)))
+
+
+def _run_pip(
+    arguments: Sequence[str | Path], folder: Path, environment: Mapping[str, str], task: str
+) -> None:
+    try:
+        run_tool(
+            arguments,
+            folder=folder,
+            environment=environment,
+            timeout_s=PIP_TIMEOUT_S,
+            what=f"download the {task}",
+            hint="pip's own settings say where wheels come from: pip config list",
+        )
+    except HostError as error:
+        if any("DO NOT MATCH THE HASHES" in line for line in error.problems):
+            raise IntegrityError(
+                "digest-mismatch",
+                f"refused a package among the {task}: it has none of the locked hashes",
+                problems=error.problems,
+                hint="the index, or something on the way, changed it",
+            ) from error
+        raise
 
 
 def _read_wheel(path: Path, digest: Digest, requirements: str) -> Wheel:

@@ -50,10 +50,11 @@ def run_tool(
     timeout_s: float,
     what: str,
     input_bytes: bytes | None = None,
+    hint: str | None = None,
 ) -> Completed:
     """Run a program in ``folder`` to its end; ``what`` says in errors what was attempted.
 
-    Without ``input_bytes`` it reads an empty input.
+    Without ``input_bytes`` it reads an empty input. ``hint`` is what to do when it fails.
     Raises HostError[tool-missing], [tool-failed] with the end of its output, [tool-timeout].
     """
     words = [str(argument) for argument in arguments]
@@ -88,6 +89,7 @@ def run_tool(
             "tool-failed",
             f"{what}: {Path(words[0]).name} ended with status {process.returncode}",
             problems=output.decode("utf-8", "replace").splitlines(),
+            hint=hint,
         )
     return Completed(stdout, stderr)
 
