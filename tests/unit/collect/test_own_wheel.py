@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.collect import own_wheel as own_wheel_module
 from perimeter_bundle.collect.collections import COLLECTIONS_USED, unpack_collections
 from perimeter_bundle.collect.own_wheel import OwnWheel, own_wheel
@@ -159,3 +161,14 @@ def test_a_package_without_the_collections_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as caught:
         unpack_collections(path, tmp_path / "bundle")
     assert "holds no collection ansible.posix" in caught.value.message
+
+
+def test_every_collection_the_playbooks_use_is_carried() -> None:
+    carried = {f"{one.namespace}.{one.name}" for one in COLLECTIONS_USED} | {"ansible.builtin"}
+    used = set()
+    for folder in ("roles", "playbooks"):
+        for path in (content_root() / folder).rglob("*.yml"):
+            used |= set(
+                re.findall(r"^\s*-?\s*([a-z]+\.[a-z]+)\.[a-z_0-9]+:", path.read_text(), re.M)
+            )
+    assert used <= carried
