@@ -19,6 +19,8 @@ from perimeter_installer.run.cluster import ApiCluster, api_cluster
 from perimeter_installer.run.kube_objects import Object, dig, read_objects, with_overlays
 from perimeter_installer.run.manifest_apply import ApplyRequest, ApplyResult, apply_objects
 
+pytestmark = pytest.mark.filterwarnings("ignore:HTTPResponse.getheaders:DeprecationWarning")
+
 CONFIGURATION = b"""\
 apiVersion: v1
 kind: ConfigMap

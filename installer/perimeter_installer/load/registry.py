@@ -427,7 +427,7 @@ class _Body:
 
 def _text(answer: urllib3.BaseHTTPResponse) -> str:
     """What the registry says, as compact text."""
-    data = answer.data[:MAX_ANSWER_BYTES]
+    data = (answer.data or b"")[:MAX_ANSWER_BYTES]
     try:
         return json.dumps(json.loads(data), separators=(",", ":"))
     except ValueError:

@@ -1,0 +1,187 @@
+"""The push client against answers that no honest registry gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import HostError, InputError, NetworkError, TrustError
+from perimeter_installer.load import retry
+from perimeter_installer.load.registry import Cancelled, PushClient, RegistryEndpoint
+
+Answer = urllib3.BaseHTTPResponse | Exception
+BLOB = b"the bytes of a blob"
+DIGEST = Digest.of_bytes(BLOB)
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> urllib3.HTTPResponse:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return urllib3.HTTPResponse(body=body, status=status, headers=names, preload_content=False)
+
+
+class ScriptedClient(PushClient):
+    """Gives prepared answers instead of asking the network."""
+
+    def __init__(self, answers: list[Answer], url: str = "https://n1:5000") -> None:
+        self.waits: list[float] = []
+        super().__init__(RegistryEndpoint.parse("n1", url), sleep=self.waits.append)
+        self.answers = iter(answers)
+        self.asked: list[tuple[str, str]] = []
+        self._pool.request = self._answer  # type: ignore[method-assign, assignment]
+
+    def _answer(self, method: str, url: str, **options: object) -> urllib3.BaseHTTPResponse:
+        self.asked.append((method, url))
+        body = options.get("body")
+        if body is not None and hasattr(body, "read"):
+            while body.read(7):
+                pass
+        given = next(self.answers)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+
+@pytest.fixture
+def blob(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "blob"
+    path.write_bytes(BLOB)
+    yield path
+
+
+def ignore(count: int) -> None:
+    pass
+
+
+def broken() -> urllib3.exceptions.HTTPError:
+    return urllib3.exceptions.ProtocolError("Connection aborted.")
+
+
+def timed_out() -> urllib3.exceptions.HTTPError:
+    pool = urllib3.HTTPSConnectionPool("n1")
+    return urllib3.exceptions.ReadTimeoutError(pool, "/v2/", "Read timed out.")
+
+
+@pytest.mark.parametrize("status", sorted(retry.BY_STATUS))
+def test_tries_again_as_often_as_the_table_says(status: int) -> None:
+    rule = retry.BY_STATUS[status]
+    client = ScriptedClient([answer(status, b"busy")] * rule.tries)
+    with pytest.raises(NetworkError, match=f"n1 answered {status} to: ask") as raised:
+        client.ping()
+    assert raised.value.context["tries"] == str(rule.tries)
+    assert len(client.waits) == rule.tries - 1
+    assert client.waits == [rule.wait_before(number) for number in range(2, rule.tries + 1)]
+
+
+@pytest.mark.parametrize(
+    ("error", "rule"), [(broken, retry.ON_CONNECTION), (timed_out, retry.ON_TIMEOUT)]
+)
+def test_a_connection_that_breaks_is_tried_again(
+    error: Callable[[], Exception], rule: retry.RetryRule
+) -> None:
+    ScriptedClient([error(), answer(200)]).ping()
+    with pytest.raises(NetworkError, match="n1 did not answer: could not ask") as raised:
+        ScriptedClient([error() for _ in range(rule.tries)]).ping()
+    assert raised.value.code == "registry-unreachable"
+
+
+def test_a_try_that_failed_is_taken_back_from_the_progress(blob: Path) -> None:
+    sent: list[int] = []
+    client = ScriptedClient(
+        [
+            answer(202, Location="/v2/x/blobs/uploads/1?_state=a"),
+            broken(),
+            answer(204, Location="/v2/x/blobs/uploads/1?_state=b"),  # what is left is looked up
+            answer(204),  # and removed
+            answer(202, Location="/v2/x/blobs/uploads/2"),
+            answer(201),
+        ]
+    )
+    client.push_blob("x", DIGEST, blob, len(BLOB), sent.append)
+    assert sum(sent) == len(BLOB)
+    assert min(sent) == -len(BLOB)
+    methods = [method for method, _ in client.asked]
+    assert methods == ["POST", "PUT", "GET", "DELETE", "POST", "PUT"]
+    assert client.asked[3][1] == "https://n1:5000/v2/x/blobs/uploads/1?_state=b"
+    assert (
+        client.asked[5][1]
+        == f"https://n1:5000/v2/x/blobs/uploads/2?digest={str(DIGEST).replace(':', '%3A')}"
+    )
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        answer(507),
+        answer(500, b'{"errors":[{"detail":{"Op":"write","Err":28}}]}'),
+        answer(500, b"write /data: no space left on device"),
+    ],
+)
+def test_no_room_is_told_from_other_accidents(full: Answer, blob: Path) -> None:
+    client = ScriptedClient(
+        [answer(202, Location="/v2/x/blobs/uploads/1"), full, answer(404), answer(404)]
+    )
+    with pytest.raises(HostError, match="no room on n1") as raised:
+        client.push_blob("x", DIGEST, blob, len(BLOB), ignore)
+    assert raised.value.code == "registry-full"
+    assert not client.waits, "waiting makes no room"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_login_is_a_matter_of_trust(status: int) -> None:
+    with pytest.raises(TrustError, match="n1 does not let us ask") as raised:
+        ScriptedClient([answer(status, b"who are you")]).ping()
+    assert raised.value.code == "registry-login"
+
+
+def test_an_upload_is_not_followed_to_another_host(blob: Path) -> None:
+    client = ScriptedClient([answer(202, Location="https://evil.example/upload/1")])
+    with pytest.raises(NetworkError, match="to another address") as raised:
+        client.push_blob("x", DIGEST, blob, len(BLOB), ignore)
+    assert raised.value.context["found"] == "https://evil.example"
+    assert len(client.asked) == 1
+
+
+def test_a_mount_that_is_refused_closes_the_upload_it_got_instead() -> None:
+    client = ScriptedClient([answer(202, Location="/v2/x/blobs/uploads/1"), answer(204)])
+    assert not client.mount_blob("x", DIGEST, "y")
+    assert client.asked[1] == ("DELETE", "https://n1:5000/v2/x/blobs/uploads/1")
+
+
+def test_a_blob_of_another_size_is_seen() -> None:
+    assert ScriptedClient([answer(200, Content_Length="7")]).head_blob("x", DIGEST) == 7
+    assert ScriptedClient([answer(404)]).head_blob("x", DIGEST) is None
+
+
+def test_the_project_of_an_external_registry_stands_before_every_name() -> None:
+    client = ScriptedClient([answer(404)], "https://harbor.example/perimeter/")
+    client.head_manifest("quay.io/minio/minio", "latest")
+    assert client.asked == [
+        ("HEAD", "https://harbor.example/v2/perimeter/quay.io/minio/minio/manifests/latest")
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://n1:5000", "n1:5000", "https://", "https://n1/?a=b", "ftp://n1"]
+)
+def test_refuses_an_address_that_is_not_https(url: str) -> None:
+    with pytest.raises(InputError, match="not a registry address") as raised:
+        RegistryEndpoint.parse("n1", url)
+    assert raised.value.code == "bad-registry-url"
+
+
+def test_nothing_is_sent_after_cancel(blob: Path) -> None:
+    client = ScriptedClient([])
+    client.cancel()
+    with pytest.raises(Cancelled):
+        client.push_blob("x", DIGEST, blob, len(BLOB), ignore)
+    assert client.asked == []
+
+
+def test_an_endpoint_shows_no_password() -> None:
+    endpoint = RegistryEndpoint.parse("n1", "https://n1", username="robot", password="geheim")
+    assert "geheim" not in repr(endpoint)
+    assert "robot" not in repr(endpoint)
