@@ -28,7 +28,7 @@ def status(output: Output, site_path: Path) -> ExitStatus:
     \b
     Examples:
       perimeter-install status --site site.yaml
-      perimeter-install status --json | jq '.cluster.nodes[] | select(.ready | not)'
+      perimeter-install status --json | jq '.nodes[] | select(.ready | not)'
     """
     found = ask_status(load_site(site_path))
     output.result(found.to_dict(), status_text(found))

@@ -75,5 +75,7 @@ class LoadReport:
             "check": self.check,
             "changed": self.changed,
             "complete": self.complete,
+            "pushed_blobs": sum(one.blobs_sent + one.blobs_mounted for one in self.replicas),
+            "skipped_blobs": sum(one.blobs_present for one in self.replicas),
             "replicas": [replica.to_dict() for replica in self.replicas],
         }

@@ -38,7 +38,7 @@ from perimeter_installer.site.model import Site
 class Outcome(Enum):
     """What became of a step."""
 
-    RAN = "ran"
+    DONE = "done"
     SKIPPED = "skipped"  # finished by the interrupted run
     NOT_YET = "not-yet"  # check only: needs a cluster that is not there
 
@@ -84,7 +84,7 @@ class StepReport:
         return {
             "name": self.step.name,
             "title": self.step.title,
-            "outcome": self.outcome.value,
+            "state": self.outcome.value,
             "changed": self.changed,
             "hosts": {host: stats.to_dict() for host, stats in self.hosts.items()},
             "seconds": round(self.seconds, 1),
@@ -227,7 +227,7 @@ def _run_step(runner: StepRunner, writer: _Writer, step: Step) -> StepReport:
     writer.step(EntryKind.STEP_FINISHED, step, result)
     return StepReport(
         step,
-        Outcome.RAN,
+        Outcome.DONE,
         hosts=dict(result.hosts),
         seconds=time.monotonic() - began,
         log=runner.log_of(step),

@@ -71,7 +71,6 @@ class ClusterStatus:
         return {
             "control_plane": self.control_plane,
             "version": self.version,
-            "nodes": [node.to_dict() for node in self.nodes],
             "pods": dict(self.pods or {}),
             "troubles": list(self.troubles),
             "problem": self.problem,
@@ -91,6 +90,8 @@ class SiteStatus:
         """The status as ``--json`` prints it."""
         return {
             "site": self.site,
+            "release": self.installed.release if self.installed else "",
+            "nodes": [node.to_dict() for node in self.cluster.nodes],
             "installed": self.installed.to_dict() if self.installed else None,
             "unfinished": self.unfinished.to_dict() if self.unfinished else None,
             "cluster": self.cluster.to_dict(),
