@@ -191,7 +191,8 @@ def _about(event: Event) -> str:
     """Task and message, without saying the same thing twice."""
     if not event.message:
         return event.task
-    return event.message if event.task in event.message else f"{event.task}: {event.message}"
+    names_it = event.kind in (EventKind.NOTE, EventKind.WARNING) and event.task in event.message
+    return event.message if names_it else f"{event.task}: {event.message}"
 
 
 def _size_after(event: Event) -> str:

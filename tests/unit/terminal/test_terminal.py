@@ -153,6 +153,14 @@ def test_plain_progress_says_what_finished_and_what_was_there() -> None:
     assert stream.getvalue() == "  done a, 1.0 KiB (3 s)\n  have b: finished by an earlier run\n"
 
 
+def test_a_note_that_names_its_task_does_not_say_it_twice() -> None:
+    shown, stream, _ = reporter(ProgressMode.LINES)
+    with shown:
+        shown.on_event(Event(EventKind.NOTE, "quay.io/a/b:1", message="asking for quay.io/a/b:1"))
+        shown.on_event(Event(EventKind.NOTE, "", message="listing"))
+    assert stream.getvalue() == "asking for quay.io/a/b:1\nlisting\n"
+
+
 def test_json_progress_is_one_object_a_line() -> None:
     shown, stream, _ = reporter(ProgressMode.JSON)
     with shown:
