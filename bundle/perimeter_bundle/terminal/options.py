@@ -34,7 +34,8 @@ class Output:
         elif self.quiet:
             mode = ProgressMode.QUIET
         else:
-            mode = ProgressMode.BARS if console.is_terminal else ProgressMode.LINES
+            can_draw = console.is_terminal and not console.is_dumb_terminal
+            mode = ProgressMode.BARS if can_draw else ProgressMode.LINES
         return ProgressReporter(console, mode)
 
     def result(self, value: Mapping[str, object], text: str) -> None:
