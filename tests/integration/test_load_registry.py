@@ -7,15 +7,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.support.bundles import BUSYBOX, MINIO, make_bundle
 from tests.support.distribution import Distribution, free_port
 from tests.support.large_bundles import add_image
+from tests.support.sites import make_site
 
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.manifest import ItemKind
@@ -23,10 +24,20 @@ from perimeter_bundle.format.verify import VerifiedBundle, open_bundle
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, IntegrityError, NetworkError, TrustError
 from perimeter_bundle.model.events import Event, EventKind
+from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.load import bundle_content
 from perimeter_installer.load.push import check_replica, fill_replica
-from perimeter_installer.load.registry import PushClient, RegistryEndpoint
+from perimeter_installer.load.registry import PushClient
 from perimeter_installer.load.report import ReplicaReport
+
+
+@dataclass
+class HalfDone:
+    """A load under way."""
+
+    process: subprocess.Popen[bytes]
+    bundle: VerifiedBundle
+    registry: Distribution
 
 
 @pytest.fixture(scope="module")
@@ -270,49 +281,63 @@ def test_a_full_disc_of_the_registry_is_named_and_the_next_load_goes_on(tmp_path
         subprocess.run(["umount", str(small.data)], check=True)
 
 
-def test_a_load_that_was_killed_goes_on_without_sending_again_what_is_there(
-    empty: Distribution, tmp_path: Path
-) -> None:
+@pytest.fixture
+def half_done(empty: Distribution, tmp_path: Path) -> Iterator[HalfDone]:
+    """Another process that loads 100 MB and has sent some of it."""
     made = make_bundle(tmp_path / "bundle")
     add_image(made, "quay.io/test/large:1", layer_bytes=[8 << 20] * 12)
-    bundle = open_bundle(made.root, made.trust)
-    (tmp_path / "ca.pem").write_text(empty.ca.certificate)
-    script = textwrap.dedent(f"""\
-        from pathlib import Path
-        from perimeter_bundle.format.trust import Trust
-        from perimeter_bundle.format.verify import open_bundle
-        from perimeter_installer.load.load import bundle_content
-        from perimeter_installer.load.push import fill_replica
-        from perimeter_installer.load.registry import PushClient, RegistryEndpoint
-        bundle = open_bundle(Path({str(made.root)!r}), Trust.load(Path({str(made.trust_folder)!r})))
-        ca = Path({str(tmp_path / "ca.pem")!r}).read_text()
-        client = PushClient(RegistryEndpoint.parse("n1", {empty.url!r}, ca_pem=ca))
-        print("begin", flush=True)
-        fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
-        """)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    site = make_site(tmp_path / "site", registry_url=empty.url, registry_ca=empty.ca.certificate)
+    script = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from pathlib import Path\n"
+        "from perimeter_bundle.format.trust import Trust\n"
+        "from perimeter_bundle.format.verify import open_bundle\n"
+        "from perimeter_installer.load.load import fill_registries\n"
+        "from perimeter_installer.run.secrets import open_secrets\n"
+        "from tests.support.sites import open_site\n"
+        f"trust = Trust.load(Path({str(made.trust_folder)!r}))\n"
+        f"bundle = open_bundle(Path({str(made.root)!r}), trust)\n"
+        f"site = open_site(Path({str(site.folder)!r}), {empty.url!r})\n"
+        "fill_registries(bundle, site, open_secrets(site))\n"
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begin\n"
-    deadline = time.monotonic() + 30
-    while len(empty.blobs()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    there = empty.blobs()
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 30
+        while len(empty.blobs()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        yield HalfDone(process, open_bundle(made.root, made.trust), empty)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_load_that_was_killed_goes_on_without_sending_again_what_is_there(
+    half_done: HalfDone,
+) -> None:
+    half_done.process.send_signal(signal.SIGKILL)
+    half_done.process.wait()
+    there = half_done.registry.blobs()
     assert 2 <= len(there) < 12, "it was killed too late to show anything"
 
-    report = load(bundle, empty)
+    report = load(half_done.bundle, half_done.registry)
 
-    needs = bundle_content(bundle).blobs
+    needs = bundle_content(half_done.bundle).blobs
     assert report.complete
     assert report.blobs_present >= 2
     assert report.blobs_sent <= len(needs) - 2
-    assert not load(bundle, empty).changed
+    assert not load(half_done.bundle, half_done.registry).changed
+
+
+def test_ctrl_c_ends_a_load_at_once_and_leaves_no_half_upload(half_done: HalfDone) -> None:
+    half_done.process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, errors = half_done.process.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert b"KeyboardInterrupt" in errors
+    assert len(half_done.registry.blobs()) < 12
+    uploads = half_done.registry.data / "docker/registry/v2/repositories/quay.io/test/large"
+    assert not list((uploads / "_uploads").glob("*/data"))
+    assert load(half_done.bundle, half_done.registry).blobs_present >= 2
 
 
 def _mount(folder: Path, options: str) -> None:

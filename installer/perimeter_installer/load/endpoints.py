@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perimeter_installer.load.registry import RegistryEndpoint
+from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.run.secrets import Secrets
 from perimeter_installer.site.model import Site
 

@@ -20,9 +20,10 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, PerimeterError
 from perimeter_bundle.model.events import OnEvent, ignore_events
 from perimeter_installer.load.content import Content, content_of
+from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.endpoints import endpoints
 from perimeter_installer.load.push import check_replica, fill_replica
-from perimeter_installer.load.registry import PushClient, RegistryEndpoint
+from perimeter_installer.load.registry import PushClient
 from perimeter_installer.load.report import LoadReport, ReplicaReport
 from perimeter_installer.plan.steps import History, plan
 from perimeter_installer.run.audit import audited

@@ -21,7 +21,7 @@ from perimeter_bundle.format.oci import parse_manifest
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, IntegrityError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
-from perimeter_installer.load import retry
+from perimeter_installer.load import refusals, retry
 from perimeter_installer.load.content import BlobNeed, Content, ManifestNeed
 from perimeter_installer.load.registry import Cancelled, PushClient, SparseIndexRefused
 from perimeter_installer.load.report import ReplicaReport
@@ -263,11 +263,7 @@ def _manifest_bytes(blob_path: BlobPath, digest: Digest) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise IntegrityError(
-            "unreadable-blob",
-            f"cannot read {path}: {error.strerror}",
-            hint="is the bundle's medium still there? Verify the bundle again",
-        ) from error
+        raise refusals.unreadable(path, error) from error
     hasher = digest.new_hasher()
     hasher.update(data)
     if hasher.hexdigest() != digest.hex:

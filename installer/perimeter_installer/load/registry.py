@@ -7,12 +7,10 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -20,14 +18,9 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import urllib3
 
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import (
-    HostError,
-    InputError,
-    IntegrityError,
-    NetworkError,
-    TrustError,
-)
-from perimeter_installer.load import retry
+from perimeter_bundle.model.errors import NetworkError
+from perimeter_installer.load import refusals, retry
+from perimeter_installer.load.endpoint import RegistryEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +30,6 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-MAX_ANSWER_BYTES = 256 * 1024
-_NO_ROOM_SIGNS = ("no space left on device", '"Err":28', '"err":28', "disk quota exceeded")
-
 OnSent = Callable[[int], None]  # bytes sent since the last call; negative when a try is repeated
 
 
@@ -49,46 +39,6 @@ class Cancelled(Exception):
 
 class SparseIndexRefused(Exception):
     """The registry wants every platform of an index before it takes the index."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryEndpoint:
-    """Where one replica answers and how to log in; ``name`` is what messages call it.
-
-    ``prefix`` is empty or ends with a slash: the project of an external registry under which
-    every repository lies. ``ca_pem`` is empty for the system's authorities.
-    """
-
-    name: str
-    url: str  # https://host:port, no slash at the end, without the prefix
-    prefix: str = ""
-    ca_pem: str = field(default="", repr=False)
-    username: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-
-    @classmethod
-    def parse(
-        cls, name: str, url: str, *, ca_pem: str = "", username: str = "", password: str = ""
-    ) -> RegistryEndpoint:
-        """The endpoint at ``url`` (https, perhaps with a path); raises InputError."""
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
-            raise InputError(
-                "bad-registry-url",
-                f"not a registry address: {url[:200]!r}",
-                hint="write https://host:port, or https://host/project",
-            )
-        path = parts.path.strip("/")
-        prefix = f"{path}/" if path else ""
-        return cls(name, f"https://{parts.netloc}", prefix, ca_pem, username, password)
-
-    def repository(self, name: str) -> str:
-        """The repository that holds ``name`` (``quay.io/minio/minio``) here."""
-        return self.prefix + name
-
-    def blob_url(self, name: str, digest: Digest) -> str:
-        """The address from which anyone on the site fetches a blob."""
-        return f"{self.url}/v2/{self.repository(name)}/blobs/{digest}"
 
 
 class PushClient:
@@ -183,14 +133,9 @@ class PushClient:
         try:
             found_bytes = file.stat().st_size
         except OSError as error:
-            raise _unreadable(file, error) from error
+            raise refusals.unreadable(file, error) from error
         if found_bytes != size_bytes:
-            raise IntegrityError(
-                "size-mismatch",
-                f"{file} changed since the bundle was verified",
-                context={"expected": f"{size_bytes} bytes", "found": f"{found_bytes} bytes"},
-                hint="verify the bundle again; the medium may be damaged",
-            )
+            raise refusals.other_size(file, size_bytes, found_bytes)
 
         def attempt() -> urllib3.BaseHTTPResponse:
             path = f"/v2/{self.endpoint.repository(name)}/blobs/uploads/"
@@ -239,10 +184,10 @@ class PushClient:
         )
         if answer.status == 201:
             return
-        text = _text(answer)
+        text = refusals.answer_text(answer)
         if "MANIFEST_BLOB_UNKNOWN" in text or "MANIFEST_UNKNOWN" in text:
             raise SparseIndexRefused(text[:500])
-        raise self._refused(f"store {name} {reference}", answer.status, text)
+        raise refusals.refused(self.endpoint, f"store {name} {reference}", answer.status, text)
 
     # ------------------------------------------------------------------ the wire
 
@@ -293,22 +238,22 @@ class PushClient:
             try:
                 answer = attempt()
             except (ssl.SSLCertVerificationError, urllib3.exceptions.SSLError) as error:
-                raise self._untrusted(error) from error
+                raise refusals.untrusted(self.endpoint, error) from error
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 timed_out = isinstance(error, urllib3.exceptions.ReadTimeoutError | TimeoutError)
                 rule = retry.ON_TIMEOUT if timed_out else retry.ON_CONNECTION
                 if number >= rule.tries:
-                    raise self._unreachable(what, error, number) from error
+                    raise refusals.unreachable(self.endpoint, what, error, number) from error
                 reason = f"{type(error).__name__}: {error}"
             else:
                 if answer.status in expect:
                     return answer
-                text = _text(answer)
-                if answer.status == 507 or any(sign in text for sign in _NO_ROOM_SIGNS):
-                    raise self._full(what)
+                text = refusals.answer_text(answer)
+                if refusals.says_full(answer.status, text):
+                    raise refusals.full(self.endpoint, what)
                 status_rule = retry.BY_STATUS.get(answer.status)
                 if status_rule is None or number >= status_rule.tries:
-                    raise self._refused(what, answer.status, text, tries=number)
+                    raise refusals.refused(self.endpoint, what, answer.status, text, tries=number)
                 rule, reason = status_rule, f"status {answer.status}"
             number += 1
             wait_s = rule.wait_before(number)
@@ -337,69 +282,9 @@ class PushClient:
         location = urljoin(self.endpoint.url + "/", answer.headers.get("Location", ""))
         ours, theirs = urlsplit(self.endpoint.url), urlsplit(location)
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-            raise NetworkError(
-                "registry-redirect",
-                f"{self.endpoint.name} sends the upload of {name} to another address",
-                context={
-                    "expected": self.endpoint.url,
-                    "found": f"{theirs.scheme}://{theirs.netloc}",
-                },
-                hint="set the registry's external address, or give that address as registry.url",
-            )
+            found = f"{theirs.scheme}://{theirs.netloc}"
+            raise refusals.redirected(self.endpoint, name, found)
         return location
-
-    # ------------------------------------------------------------------ what went wrong
-
-    def _full(self, what: str) -> HostError:
-        return HostError(
-            "registry-full",
-            f"no room on {self.endpoint.name}: the registry could not {what}",
-            context={"registry": self.endpoint.url},
-            hint="make room on the registry's disc and load again; what is there already stays",
-        )
-
-    def _refused(self, what: str, status: int, text: str, *, tries: int = 1) -> Exception:
-        context = {
-            "registry": self.endpoint.url,
-            "status": status,
-            "answer": text[:500] or "(empty)",
-        }
-        if status in (401, 403):
-            return TrustError(
-                "registry-login",
-                f"{self.endpoint.name} does not let us {what}",
-                context=context,
-                hint="check the registry's user and password in the site's vault and its rights",
-            )
-        if "DIGEST_INVALID" in text or "SIZE_INVALID" in text:
-            return IntegrityError(
-                "digest-mismatch",
-                f"{self.endpoint.name} refused to {what}: the bytes sent are not the digest's",
-                context=context,
-                hint="verify the bundle again; the medium may be damaged",
-            )
-        return NetworkError(
-            "registry-refused",
-            f"{self.endpoint.name} answered {status} to: {what}",
-            context={**context, "tries": tries},
-            hint="look at the registry's log: journalctl -u perimeter-registry",
-        )
-
-    def _unreachable(self, what: str, error: Exception, tries: int) -> NetworkError:
-        return NetworkError(
-            "registry-unreachable",
-            f"{self.endpoint.name} did not answer: could not {what}",
-            context={"registry": self.endpoint.url, "tries": tries, "last error": error},
-            hint="is the registry running, and is its disc full? Then load again: it goes on",
-        )
-
-    def _untrusted(self, error: Exception) -> TrustError:
-        return TrustError(
-            "registry-certificate",
-            f"the certificate of {self.endpoint.name} is not the site's",
-            context={"registry": self.endpoint.url, "error": error},
-            hint="load installs certificates; of an external registry give registry.ca_file",
-        )
 
 
 class _Body:
@@ -423,20 +308,3 @@ class _Body:
         """Uncounts everything: the try failed."""
         self._on_sent(-self._sent)
         self._sent = 0
-
-
-def _text(answer: urllib3.BaseHTTPResponse) -> str:
-    """What the registry says, as compact text."""
-    data = (answer.data or b"")[:MAX_ANSWER_BYTES]
-    try:
-        return json.dumps(json.loads(data), separators=(",", ":"))
-    except ValueError:
-        return data.decode("utf-8", "replace").strip()
-
-
-def _unreadable(file: Path, error: OSError) -> IntegrityError:
-    return IntegrityError(
-        "unreadable-blob",
-        f"cannot read {file}: {error.strerror}",
-        hint="is the bundle's medium still there? Verify the bundle again",
-    )

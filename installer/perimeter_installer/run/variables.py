@@ -19,8 +19,8 @@ from perimeter_bundle.format.verify import VerifiedBundle
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.platform import Platform
+from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.endpoints import endpoints
-from perimeter_installer.load.registry import RegistryEndpoint
 from perimeter_installer.run.secrets import Secrets
 from perimeter_installer.site.model import Site
 

@@ -11,7 +11,8 @@ import urllib3
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError, NetworkError, TrustError
 from perimeter_installer.load import retry
-from perimeter_installer.load.registry import Cancelled, PushClient, RegistryEndpoint
+from perimeter_installer.load.endpoint import RegistryEndpoint
+from perimeter_installer.load.registry import Cancelled, PushClient
 
 Answer = urllib3.BaseHTTPResponse | Exception
 BLOB = b"the bytes of a blob"
