@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: manifest_apply
 short_description: Kubernetes objects are applied server-side in the order of readiness
@@ -30,10 +34,6 @@ created: {description: Objects that were made., type: list, elements: str, retur
 configured: {description: Objects that were changed., type: list, elements: str, returned: always}
 unchanged: {description: Objects that were right., type: list, elements: str, returned: always}
 """
-
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
