@@ -213,6 +213,12 @@ def ports(subject: Subject) -> Iterator[Remark]:
     if subject.ours:
         return
     for listener in subject.facts.listening:
+        if listener.program.startswith(wanted.OWN_PROGRAMS):
+            # before role node has marked the host, and where nothing but the registry is
+            yield Remark(
+                INFO, f"port {listener.port} is served by {listener.program}", "load was run before"
+            )
+            continue
         who = f" ({listener.process})" if listener.process else ""
         yield Remark(
             ERROR,

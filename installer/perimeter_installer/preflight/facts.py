@@ -37,6 +37,7 @@ class Listener:
 
     port: str
     process: str
+    program: str = ""  # path of its file
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class HostFacts:
     cpus: int = 0
     swap: tuple[str, ...] = ()
     discs: tuple[Disc, ...] = ()
+    registry_bytes: int = 0  # what the registry's folder holds already
     listening: tuple[Listener, ...] = ()
     default_route: str = ""  # interface, empty when there is none
     interfaces: tuple[Interface, ...] = ()
@@ -159,6 +161,7 @@ def _host_facts(reader: _Reader, sent_at: float, received_at: float) -> HostFact
         cpus=reader.value("cpus", number, 0),
         swap=reader.value("swap", many(text), ()),
         discs=reader.value("discs", many(_disc), ()),
+        registry_bytes=reader.value("registry_bytes", number, 0),
         listening=reader.value("listening", many(_listener), ()),
         default_route=text(route.get("interface", "")),
         interfaces=reader.value("interfaces", many(_interface), ()),
@@ -272,7 +275,7 @@ def _disc(value: object) -> Disc:
 
 def _listener(value: object) -> Listener:
     table = _table(value)
-    return Listener(text(table["port"]), text(table["process"]))
+    return Listener(text(table["port"]), text(table["process"]), text(table["program"]))
 
 
 def _interface(value: object) -> Interface:

@@ -61,6 +61,7 @@ def ask_host(
         {
             "config": {
                 "paths": wanted.paths_of(host, site),
+                "registry": wanted.registry_paths_of(host, site),
                 "ports": wanted.ports_of(host, site),
                 "programs": wanted.programs_of(host),
                 "modules": list(wanted.MODULES),

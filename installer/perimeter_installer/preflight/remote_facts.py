@@ -119,6 +119,18 @@ def disc(path: str, table: list[tuple[str, str, str]]) -> dict[str, object]:
     }
 
 
+def used_bytes(path: str) -> int:
+    """What lies below ``path`` takes on its disc, as far as it can be counted in a few seconds."""
+    deadline, total = time.monotonic() + PROBE_TIMEOUT_S, 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(f"{folder}/{name}").st_blocks * 512
+        if time.monotonic() > deadline:
+            break
+    return total
+
+
 def listening(ports: list[str]) -> list[dict[str, object]]:
     """Which of ``ports`` ("tcp/6443") somebody listens on, and who."""
     inodes = {}
@@ -133,9 +145,22 @@ def listening(ports: list[str]) -> list[dict[str, object]]:
     for process in process_folders() if inodes else []:
         for inode in sockets_of(process):
             if inode in inodes:
-                owners[inodes[inode]] = read(f"{process}/comm").strip()
+                owners[inodes[inode]] = process
     taken = set(inodes.values()) | {port for port in ports if port == "udp/8472" and vxlan_here()}
-    return [{"port": port, "process": owners.get(port, "")} for port in sorted(taken)]
+    return [
+        {
+            "port": port,
+            "process": read(f"{owners[port]}/comm").strip() if port in owners else "",
+            "program": program_of(owners[port]) if port in owners else "",
+        }
+        for port in sorted(taken)
+    ]
+
+
+def program_of(process: Path) -> str:
+    with suppress(OSError):
+        return os.readlink(process / "exe")  # noqa: PTH115 - Path.readlink is of Python 3.9
+    return ""
 
 
 def process_folders() -> list[Path]:
@@ -313,6 +338,7 @@ def main(config: dict[str, list[str]], peers: list[list[object]]) -> dict[str, o
         "cpus": lambda: len(os.sched_getaffinity(0)),
         "swap": swap,
         "discs": lambda: [disc(path, table) for path in config["paths"]],
+        "registry_bytes": lambda: sum(used_bytes(path) for path in config["registry"]),
         "listening": lambda: listening(config["ports"]),
         "default_route": default_route,
         "interfaces": interfaces,

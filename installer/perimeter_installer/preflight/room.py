@@ -33,7 +33,8 @@ def claims(subject: Subject) -> list[Claim]:
     if "control_plane" in host.groups:
         found.append(Claim(wanted.ETCD_DIR, wanted.ETCD_BYTES, "etcd"))
     if "registry" in host.groups and site.registry.mode == "embedded":
-        found.append(Claim(site.registry.data_dir, need.registry_bytes, "the registry"))
+        rest = max(0, need.registry_bytes - subject.facts.registry_bytes)
+        found.append(Claim(site.registry.data_dir, rest, "the registry"))
     if "worker" in host.groups and site.minio.replicas:
         found.append(
             Claim(site.storage.path, site.minio.node_bytes, "volumes of MinIO", may_grow=True)

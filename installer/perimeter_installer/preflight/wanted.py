@@ -11,6 +11,8 @@ from perimeter_installer.site.model import Host, Site
 
 GIB = 1024**3
 
+OWN_PROGRAMS = "/opt/perimeter/"  # where roles put what a release brings along
+
 CONTAINERD_DIR = "/var/lib/containerd"
 ETCD_DIR = "/var/lib/etcd"
 KUBELET_DIR = "/var/lib/kubelet"
@@ -124,11 +126,16 @@ def paths_of(host: Host, site: Site) -> tuple[str, ...]:
         paths += [CONTAINERD_DIR, KUBELET_DIR]
     if "control_plane" in host.groups:
         paths.append(ETCD_DIR)
-    if "registry" in host.groups and site.registry.mode == "embedded":
-        paths.append(site.registry.data_dir)
+    paths += registry_paths_of(host, site)
     if "worker" in host.groups:
         paths.append(site.storage.path)
     return tuple(paths)
+
+
+def registry_paths_of(host: Host, site: Site) -> tuple[str, ...]:
+    """Where the registry keeps its content on ``host``."""
+    here = site.registry.mode == "embedded" and "registry" in host.groups
+    return (site.registry.data_dir,) if here else ()
 
 
 def names_of(site: Site) -> tuple[str, ...]:

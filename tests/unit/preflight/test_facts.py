@@ -18,6 +18,7 @@ SCRIPT = Path(package.__file__).parent / "remote_facts.py"
 REQUEST = {
     "config": {
         "paths": ["/", "/nowhere/below"],
+        "registry": ["/nowhere"],
         "ports": [],
         "programs": ["sh", "perimeter-no-such-program"],
         "modules": [],

@@ -161,6 +161,13 @@ def test_name_servers_that_pods_will_not_ask_are_a_remark() -> None:
     assert finding.what == "resolv.conf names 10.0.0.53, site.yaml no dns.servers"
 
 
+def test_a_registry_that_load_has_started_is_a_remark() -> None:
+    listener = Listener("tcp/5000", "registry", "/opt/perimeter/registry")
+    finding = only(findings_of(listening=(listener,)))
+    assert (finding.check, finding.severity) == ("ports", Severity.INFO)
+    assert finding.what == "port tcp/5000 is served by /opt/perimeter/registry"
+
+
 class TestRoom:
     def discs(self, **changes: Any) -> tuple[Disc, ...]:
         return tuple(replace(disc, **changes) for disc in make_facts().discs)
@@ -175,6 +182,13 @@ class TestRoom:
         assert finding.severity is Severity.ERROR
         assert finding.what == "/: 7.0 GiB free, 8.0 GiB needed"
         assert "images 3.0 GiB, etcd 2.0 GiB, the registry 2.0 GiB" in finding.why
+
+    def test_what_the_registry_holds_already_is_not_asked_for_again(self) -> None:
+        discs = self.discs(free_bytes=7 * GIB, total_bytes=7 * GIB)
+        found = findings_of(discs=discs, registry_bytes=1 * GIB)
+        finding = only([each for each in found if each.check == "room"])
+        assert finding.severity is Severity.WARNING
+        assert "the registry 1.0 GiB" in finding.why
 
     def test_volumes_that_may_grow_too_large_are_a_warning(self) -> None:
         finding = only(self.found("room", free_bytes=9 * GIB, total_bytes=9 * GIB))
