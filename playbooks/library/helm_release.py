@@ -7,6 +7,14 @@ does not have; and it knows no way out of a release whose installation was cut o
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: helm_release
 short_description: A chart archive is deployed as a release with these values, and is ready
@@ -34,13 +42,6 @@ status:
   returned: always
 """
 
-import hashlib
-import json
-import os
-import tempfile
-
-from ansible.module_utils.basic import AnsibleModule
-
 DESCRIPTION = "chart archive sha256:"
 PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
 
@@ -67,9 +68,9 @@ class Helm:
         self._program = options["helm"]
         self._common = ["--namespace", options["namespace"], "--kubeconfig", options["kubeconfig"]]
         self._environment = {
-            "HELM_CACHE_HOME": os.path.join(home, "cache"),
-            "HELM_CONFIG_HOME": os.path.join(home, "config"),
-            "HELM_DATA_HOME": os.path.join(home, "data"),
+            "HELM_CACHE_HOME": str(Path(home, "cache")),
+            "HELM_CONFIG_HOME": str(Path(home, "config")),
+            "HELM_DATA_HOME": str(Path(home, "data")),
             "HOME": home,
         }
 
@@ -100,7 +101,7 @@ class Helm:
 
 def sha256_of(path: str) -> str:
     """SHA-256 of a file."""
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -117,7 +118,7 @@ def deploy(helm: Helm, options, home: str, action: str, description: str) -> Non
         helm.must("uninstall", name, "--wait", "--timeout", timeout)
     if action == "rollback":
         helm.must("rollback", name, "--wait", "--timeout", timeout)
-    values_file = os.path.join(home, "values.json")
+    values_file = str(Path(home, "values.json"))
     write_private(values_file, json.dumps(options["values"]))
     helm.must(
         "upgrade", name, options["chart"], "--install", "--create-namespace", "--reset-values",

@@ -3,6 +3,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: node_facts
 short_description: What the roles must know of a host
@@ -13,10 +22,13 @@ description:
 options:
   address: {description: The host's address in the site., type: str, required: true}
   sysctls:
-    description: Kernel settings whose values are wanted.
-    type: list
-    elements: str
-    default: []
+    description: Kernel settings and the values they must have.
+    type: dict
+    default: {}
+  sysctl_minimums:
+    description: Kernel settings and the values they must have at least.
+    type: dict
+    default: {}
 author: [perimeter]
 """
 
@@ -26,15 +38,6 @@ ansible_facts:
   type: dict
   returned: always
 """
-
-import ctypes
-import json
-import os
-import socket
-import subprocess
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
 
 CGROUP2_MAGIC = 0x63677270
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_max"
@@ -97,7 +100,9 @@ def list_links(run_command) -> list:
 def oom_score_is_adjustable() -> bool:
     """Whether a process may protect itself from the OOM killer; containers of the system must."""
     script = "echo -999 > /proc/self/oom_score_adj"
-    return subprocess.run(["/bin/sh", "-c", script], check=False, capture_output=True).returncode == 0
+    return (
+        subprocess.run(["/bin/sh", "-c", script], check=False, capture_output=True).returncode == 0
+    )
 
 
 def is_writable_setting(path: str) -> bool:
@@ -106,8 +111,7 @@ def is_writable_setting(path: str) -> bool:
     if value is None:
         return False
     try:
-        with open(path, "w", encoding="ascii") as stream:
-            stream.write(value.strip())
+        Path(path).write_text(value.strip(), encoding="ascii")
     except OSError:
         return False
     return True
@@ -117,6 +121,19 @@ def sysctl_value(name: str) -> str | None:
     """Value of a kernel setting, blanks made one; None when this kernel has none."""
     text = read_text("/proc/sys/" + name.replace(".", "/"))
     return None if text is None else " ".join(text.split())
+
+
+def wrong_sysctls(exact: dict, minimums: dict, value_of=sysctl_value) -> dict:
+    """Settings that are not as they must be, with the values they have."""
+    wrong = {}
+    for name, wanted in exact.items():
+        if (found := value_of(name)) != str(wanted):
+            wrong[name] = found
+    for name, wanted in minimums.items():
+        found = value_of(name)
+        if found is None or not found.isdigit() or int(found) < int(wanted):
+            wrong[name] = found
+    return wrong
 
 
 def swap_devices(table: str | None) -> list[str]:
@@ -146,7 +163,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "address": {"type": "str", "required": True},
-            "sysctls": {"type": "list", "elements": "str", "default": []},
+            "sysctls": {"type": "dict", "default": {}},
+            "sysctl_minimums": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -156,10 +174,10 @@ def main() -> None:
         "cgroup_version": cgroup_version(),
         "has_default_route": has_default_route(read_text("/proc/net/route")),
         "interface": interface_of(module.params["address"], links),
-        "has_kernel_modules": os.path.exists("/proc/modules"),
+        "has_kernel_modules": Path("/proc/modules").exists(),
         "oom_score_is_adjustable": oom_score_is_adjustable(),
         "conntrack_is_writable": is_writable_setting(CONNTRACK),
-        "sysctls": {name: sysctl_value(name) for name in module.params["sysctls"]},
+        "wrong_sysctls": wrong_sysctls(module.params["sysctls"], module.params["sysctl_minimums"]),
         "swaps": swap_devices(read_text("/proc/swaps")),
         "fstab_names_swap": fstab_names_swap(read_text("/etc/fstab")),
         "kubernetes": kubernetes_state(read_text(KUBERNETES_STATE)),

@@ -8,6 +8,22 @@ that runs is never written over.
 
 from __future__ import annotations
 
+import base64
+import fnmatch
+import hashlib
+import json
+import os
+import posixpath
+import ssl
+import stat
+import tarfile
+import tempfile
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: site_files
 short_description: Files of the bundle are on the host, byte for byte
@@ -54,21 +70,6 @@ files:
   returned: always
 """
 
-import base64
-import fnmatch
-import hashlib
-import json
-import os
-import posixpath
-import ssl
-import stat
-import tarfile
-import tempfile
-import urllib.request
-from http.client import HTTPException
-
-from ansible.module_utils.basic import AnsibleModule
-
 CHUNK_BYTES = 1024 * 1024
 ROUNDS = 2  # each replica is asked twice: a restarting registry answers the second time
 
@@ -80,7 +81,7 @@ class Refused(Exception):
 def sha256_of(path: str) -> str | None:
     """SHA-256 of a regular file; None when there is none."""
     try:
-        with open(path, "rb") as stream:
+        with Path(path).open("rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 return None
             hasher = hashlib.sha256()
@@ -138,7 +139,7 @@ class Source:
     def copy(self, file, target) -> None:
         """Writes the file's bytes to ``target``, checked; raises Refused with every reason."""
         if file["src"]:
-            with open(file["src"], "rb") as stream:
+            with Path(file["src"]).open("rb") as stream:
                 copy_checked(stream.read, target, file["sha256"], file["size_bytes"])
             return
         reasons = []
@@ -146,7 +147,7 @@ class Source:
             target.seek(0)
             target.truncate()
             try:
-                request = urllib.request.Request(url, headers=self._headers)
+                request = urllib.request.Request(url, headers=self._headers)  # noqa: S310
                 with self._opener.open(request, timeout=self._timeout_s) as answer:
                     copy_checked(answer.read, target, file["sha256"], file["size_bytes"])
             except (OSError, HTTPException, Refused) as error:
@@ -158,7 +159,7 @@ class Source:
 
 def install(read, folder: str, name: str, mode: int) -> str:
     """Puts what ``read`` gives at folder/name by one rename; gives back its SHA-256."""
-    os.makedirs(folder, mode=0o755, exist_ok=True)
+    Path(folder).mkdir(mode=0o755, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     try:
         hasher = hashlib.sha256()
@@ -170,9 +171,9 @@ def install(read, folder: str, name: str, mode: int) -> str:
             os.fchown(stream.fileno(), os.geteuid(), os.getegid())
             stream.flush()
             os.fsync(stream.fileno())
-        os.rename(temporary, os.path.join(folder, name))
+        Path(temporary).rename(Path(folder, name))
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
     return hasher.hexdigest()
 
@@ -190,7 +191,7 @@ def unpack(archive, rules, mode: int) -> dict[str, str]:
                 if not member.isreg() or not fnmatch.fnmatchcase(name, rule["from"]):
                     continue
                 base = posixpath.basename(name)
-                placed[os.path.join(rule["to"], base)] = install(
+                placed[str(Path(rule["to"], base))] = install(
                     tar.extractfile(member).read, rule["to"], base, mode
                 )
                 wanted.discard(rule["from"])
@@ -199,11 +200,11 @@ def unpack(archive, rules, mode: int) -> dict[str, str]:
     return placed
 
 
-def record_path(record_dir: str, file) -> str:
+def record_path(record_dir: str, file) -> Path:
     """The record of one archive unpacked by one set of rules."""
     rules = json.dumps(file["unpack"], sort_keys=True).encode()
     name = f"{file['sha256'][:32]}-{hashlib.sha256(rules).hexdigest()[:8]}.json"
-    return os.path.join(record_dir, name)
+    return Path(record_dir, name)
 
 
 def expected(record_dir: str, file) -> dict[str, str]:
@@ -211,8 +212,7 @@ def expected(record_dir: str, file) -> dict[str, str]:
     if file["dest"]:
         return {file["dest"]: file["sha256"]}
     try:
-        with open(record_path(record_dir, file), encoding="utf-8") as stream:
-            record = json.load(stream)
+        record = json.loads(record_path(record_dir, file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
@@ -227,20 +227,19 @@ def ensure(file, source: Source, record_dir: str, *, dry: bool) -> list[str]:
         return []
     if dry:
         return wrong or sorted({rule["to"] for rule in file["unpack"]})
-    os.makedirs(record_dir, mode=0o755, exist_ok=True)
-    folder = os.path.dirname(file["dest"]) if file["dest"] else record_dir
-    os.makedirs(folder, mode=0o755, exist_ok=True)
+    folder = str(Path(file["dest"]).parent) if file["dest"] else record_dir
+    Path(folder).mkdir(mode=0o755, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as fetched:
         source.copy(file, fetched)
         fetched.seek(0)
         if file["dest"]:
-            install(fetched.read, folder, os.path.basename(file["dest"]), mode)
+            install(fetched.read, folder, Path(file["dest"]).name, mode)
             return wrong
         placed = unpack(fetched, file["unpack"], mode)
     record = json.dumps(placed, sort_keys=True).encode()
     chunks = iter([record])
     target = record_path(record_dir, file)
-    install(lambda _: next(chunks, b""), record_dir, os.path.basename(target), 0o644)
+    install(lambda _: next(chunks, b""), record_dir, target.name, 0o644)
     return sorted(placed)
 
 
@@ -283,9 +282,7 @@ def main() -> None:
             )
             written += ensure(file, source, options["record_dir"], dry=module.check_mode)
         except (Refused, OSError, tarfile.TarError) as error:
-            module.fail_json(
-                msg=f"{file['name']} was not put in place: {error}", files=written
-            )
+            module.fail_json(msg=f"{file['name']} was not put in place: {error}", files=written)
     module.exit_json(
         changed=bool(written),
         files=written,
