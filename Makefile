@@ -27,8 +27,8 @@ lint: prepare ## linters and types alone
 	@$(PYTHON) -m pytest tests/lint
 
 format: prepare ## write the code as the formatter wants it
-	@.venv/bin/ruff format bundle installer tests benchmarks
-	@.venv/bin/ruff check --fix bundle installer tests benchmarks
+	@.venv/bin/ruff format bundle installer playbooks tests
+	@.venv/bin/ruff check --fix bundle installer playbooks tests
 
 lock-requirements: prepare ## pin the Python packages again, with hashes
 	@tests/bin/lock-requirements

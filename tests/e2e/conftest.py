@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from tests.lab import Lab, StateFolder
-from tests.lab.build import cache_folder
 from tests.lab.content import assemble
 from tests.lab.scenario import Scenario
+from tests.lab.state import cache_folder
 from tests.lab.upstream_faults import Fault, write_faults
 from tests.lab.wheels import wheel_folder
 

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from .build import cache_folder
 from .content import assemble
 from .lab import Lab, clean
 from .network import Gateway
 from .scenario import SITE, Scenario
-from .state import REPOSITORY, LabError, StateFolder
+from .state import REPOSITORY, LabError, StateFolder, cache_folder
 from .wheels import wheel_folder
 
 REPORT_FOLDER = REPOSITORY / "build" / "demo"
@@ -40,12 +39,11 @@ def step(number: int, title: str, action: Callable[[], object]) -> None:
 def up(gateway: Gateway) -> None:
     """Every step of the road, in order."""
     begin = time.monotonic()
-    cache = cache_folder()
     lab: list[Lab] = []
     content: list[Path] = []
     step(1, "real programs, images and charts for the lab's upstream (cached)",
          lambda: content.append(assemble()))  # fmt: skip
-    wheels = wheel_folder(cache)
+    wheels = wheel_folder(cache_folder())
     step(2, "servers: builder | jump n1 n2 n3, with no path between the two sides",
          lambda: lab.append(Lab.up(3, gateway)))  # fmt: skip
     lab[0].start_upstream(content[0], wheels.folder)
@@ -85,8 +83,8 @@ def main(argv: list[str]) -> int:
         if options.verb == "up":
             up(options.gateway)
         else:
-            for trace in clean(StateFolder.from_environment()):
-                print(f"removed {trace}")
+            found = clean(StateFolder.from_environment())
+            print(f"the lab is gone ({len(found)} traces removed)" if found else "no lab was up")
     except LabError as error:
         print(f"demo: error: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-CODE = ["bundle", "installer", "tests", "benchmarks"]
+CODE = ["bundle", "installer", "playbooks", "tests"]
 
 
 def run(*argv: str, **environment: str) -> None:
