@@ -317,11 +317,11 @@ def test_a_load_that_was_killed_goes_on_without_sending_again_what_is_there(
     half_done.process.send_signal(signal.SIGKILL)
     half_done.process.wait()
     there = half_done.registry.blobs()
-    assert 2 <= len(there) < 12, "it was killed too late to show anything"
+    needs = bundle_content(half_done.bundle).blobs
+    assert 2 <= len(there) < len(needs), "it was killed too late to show anything"
 
     report = load(half_done.bundle, half_done.registry)
 
-    needs = bundle_content(half_done.bundle).blobs
     assert report.complete
     assert report.blobs_present >= 2
     assert report.blobs_sent <= len(needs) - 2
@@ -334,7 +334,7 @@ def test_ctrl_c_ends_a_load_at_once_and_leaves_no_half_upload(half_done: HalfDon
     _, errors = half_done.process.communicate(timeout=30)
     assert time.monotonic() - began < 10
     assert b"KeyboardInterrupt" in errors
-    assert len(half_done.registry.blobs()) < 12
+    assert len(half_done.registry.blobs()) < len(bundle_content(half_done.bundle).blobs)
     uploads = half_done.registry.data / "docker/registry/v2/repositories/quay.io/test/large"
     assert not list((uploads / "_uploads").glob("*/data"))
     assert load(half_done.bundle, half_done.registry).blobs_present >= 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, cast
@@ -267,13 +268,21 @@ class PushClient:
 
         Distribution accepts the removal only with a location that knows how much has arrived.
         """
-        headers = dict(self._headers)
-        timeout = urllib3.Timeout(retry.CLEANUP_TIMEOUT_S)
+
+        def ask(method: str, where: str) -> urllib3.BaseHTTPResponse:
+            timeout = urllib3.Timeout(retry.CLEANUP_TIMEOUT_S)
+            return self._pool.request(method, where, headers=self._headers, timeout=timeout)
+
         try:
-            status = self._pool.request("GET", location, headers=headers, timeout=timeout)
-            if status.status == 204:
-                location = self._location(status, name)
-            self._pool.request("DELETE", location, headers=headers, timeout=timeout)
+            for _ in range(retry.CLEANUP_TRIES):
+                status = ask("GET", location)
+                if status.status == 404:
+                    return
+                if status.status == 204:
+                    location = self._location(status, name)
+                if ask("DELETE", location).status in (204, 404):
+                    return
+                time.sleep(retry.CLEANUP_WAIT_S)  # it was still writing what had arrived
         except (urllib3.exceptions.HTTPError, OSError, NetworkError) as error:
             log.info("%s keeps a half upload for some days: %s", self.endpoint.name, error)
 

@@ -18,6 +18,8 @@ READ_TIMEOUT_S = 60.0
 UPLOAD_TIMEOUT_S = 300.0
 # Tidying up after a failed upload must not hold up the error.
 CLEANUP_TIMEOUT_S = 5.0
+CLEANUP_TRIES = 4
+CLEANUP_WAIT_S = 0.3
 # Bytes handed to TLS in one call.
 BLOCK_BYTES = 1024 * 1024
 
