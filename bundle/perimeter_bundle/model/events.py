@@ -14,13 +14,18 @@ class EventKind(Enum):
     PROGRESS = "progress"  # done_* is absolute, never a difference
     FINISH = "finish"  # a task ended well
     SKIP = "skip"  # a task was found done already
+    FAIL = "fail"  # a task ended badly; an error or a report says the rest
     NOTE = "note"  # one line for the operator
     WARNING = "warning"  # one line the operator must see
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One report; ``task`` is a stable name: ``quay.io/minio/minio:X``, ``registry/n1``."""
+    """One report; ``task`` is a stable name: ``quay.io/minio/minio:X``, ``registry/n1``.
+
+    A task that ends (FINISH, SKIP, FAIL) ends everything below it: ``node`` ends ``node/n1``.
+    ``where`` names the hosts that ``message`` is about.
+    """
 
     kind: EventKind
     task: str
@@ -29,6 +34,7 @@ class Event:
     total_bytes: int | None = None
     done_items: int | None = None
     total_items: int | None = None
+    where: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The event as one JSON line; fields without a value are left out."""
@@ -40,6 +46,7 @@ class Event:
             "total_bytes": self.total_bytes,
             "done_items": self.done_items,
             "total_items": self.total_items,
+            "where": list(self.where) or None,
         }
         return {key: value for key, value in pairs.items() if value is not None}
 

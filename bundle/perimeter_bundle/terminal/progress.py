@@ -1,4 +1,4 @@
-"""Shows events while long work runs: bars on a terminal, few plain lines without one.
+"""Shows events while long work runs: live lines on a terminal, few plain ones without one.
 
 ``ProgressReporter.on_event`` may be called from any thread. A task that says nothing for a while
 is shown to live by a heartbeat, so nobody takes a slow disc for a hang.
@@ -10,25 +10,21 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.live import Live
 
 from perimeter_bundle.model.events import Event, EventKind
-from perimeter_bundle.terminal.text import human_bytes, human_duration, printable
+from perimeter_bundle.terminal import plain
+from perimeter_bundle.terminal.live import LiveView
+from perimeter_bundle.terminal.running import Tasks
+from perimeter_bundle.terminal.text import printable
 
-LINE_EVERY_S = 5.0  # plain lines about tasks under way, at most this often
-HEARTBEAT_TICK_S = 1.0
+LINES_TICK_S = 1.0
+LIVE_TICK_S = 0.2
+_ENDS = frozenset({EventKind.FINISH, EventKind.SKIP, EventKind.FAIL})
 
 
 class ProgressMode(Enum):
@@ -38,14 +34,6 @@ class ProgressMode(Enum):
     LINES = "lines"
     JSON = "json"
     QUIET = "quiet"  # warnings only
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A task under way: its last event, merged, and when it began."""
-
-    event: Event
-    since_s: float
 
 
 class ProgressReporter:
@@ -62,29 +50,20 @@ class ProgressReporter:
         self._console = console
         self._mode = mode
         self._clock = clock
-        self._heartbeat = heartbeat
+        self._heartbeat = heartbeat and mode in (ProgressMode.BARS, ProgressMode.LINES)
         self._lock = threading.RLock()
-        self._running: dict[str, _Running] = {}
-        self._last_line_s = clock()
+        self._tasks = Tasks()
+        self._view = LiveView()
+        self._live: Live | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._bars: Progress | None = None
-        self._bar_ids: dict[str, TaskID] = {}
 
     def __enter__(self) -> ProgressReporter:
         if self._mode is ProgressMode.BARS:
-            self._bars = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[amount]}", markup=False),
-                TimeElapsedColumn(),
-                console=self._console,
-                transient=True,
-                refresh_per_second=5,
-            )
-            self._bars.start()
-        elif self._mode is ProgressMode.LINES and self._heartbeat:
+            # drawn by our own thread alone: with rich's, two locks were taken in either order
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        if self._heartbeat:
             self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
             self._thread.start()
         return self
@@ -97,117 +76,58 @@ class ProgressReporter:
     ) -> None:
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join(timeout=2 * HEARTBEAT_TICK_S)
-        if self._bars is not None:
-            self._bars.stop()
+            self._thread.join(timeout=2 * LINES_TICK_S)
+        with self._lock:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
 
     def on_event(self, event: Event) -> None:
         """Show ``event``; never raises because of what an event says."""
         with self._lock:
-            self._remember(event)
             if self._mode is ProgressMode.JSON:
                 self._console.file.write(json.dumps(event.to_dict(), sort_keys=True) + "\n")
                 self._console.file.flush()
             elif event.kind is EventKind.WARNING:
-                self._say(f"warning: {_about(event)}", style="yellow")
-            elif self._mode is ProgressMode.BARS:
-                self._show_bar(event)
-            elif self._mode is ProgressMode.LINES:
-                self._show_line(event)
+                self._say(f"warning: {plain.about(event)}", style="yellow")
+            elif self._mode is ProgressMode.QUIET:
+                if event.kind is EventKind.FAIL and event.message:
+                    self._say(f"failed {plain.about(event)}", style="yellow")
+            elif event.kind is EventKind.NOTE:
+                self._say(plain.about(event))
+            elif event.kind in _ENDS:
+                self._end(event)
+            else:
+                self._tasks.take(event, self._clock())
+                if self._mode is ProgressMode.LINES:
+                    self.tick()
 
     def tick(self) -> None:
-        """Say what is under way when no line was written lately; the heartbeat calls this."""
+        """Show how far the tasks under way are; the heartbeat calls this."""
         with self._lock:
-            now = self._clock()
-            if not self._running or now - self._last_line_s < LINE_EVERY_S:
-                return
-            oldest = min(self._running.values(), key=lambda running: running.since_s)
-            more = f" (and {len(self._running) - 1} more)" if len(self._running) > 1 else ""
-            amount = _amount(oldest.event)
-            parts = [oldest.event.task, amount, human_duration(now - oldest.since_s)]
-            self._say("  … " + ", ".join(part for part in parts if part) + more)
+            now_s = self._clock()
+            self._tasks.measure(now_s)
+            if self._mode is ProgressMode.LINES:
+                for line in plain.due_lines(self._tasks, now_s):
+                    self._say(line)
+            elif self._live is not None:
+                height = max(1, self._console.height - 2)
+                self._live.update(self._view.draw(self._tasks, now_s, height), refresh=True)
 
     def _beat(self) -> None:
-        while not self._stopped.wait(HEARTBEAT_TICK_S):
+        every_s = LIVE_TICK_S if self._mode is ProgressMode.BARS else LINES_TICK_S
+        while not self._stopped.wait(every_s):
             self.tick()
 
-    def _remember(self, event: Event) -> None:
-        if event.kind in (EventKind.START, EventKind.PROGRESS):
-            before = self._running.get(event.task)
-            if before is None:
-                self._running[event.task] = _Running(event, self._clock())
-            else:
-                merged = replace(
-                    event,
-                    total_bytes=event.total_bytes or before.event.total_bytes,
-                    total_items=event.total_items or before.event.total_items,
-                    message=event.message or before.event.message,
-                )
-                self._running[event.task] = replace(before, event=merged)
-
-    def _show_line(self, event: Event) -> None:
-        if event.kind is EventKind.FINISH:
-            running = self._running.pop(event.task, None)
-            took = self._clock() - running.since_s if running else 0.0
-            took_text = f" ({human_duration(took)})" if took >= 1 else ""
-            self._say(f"  done {_about(event)}{_size_after(event)}{took_text}")
-        elif event.kind is EventKind.SKIP:
-            self._running.pop(event.task, None)
-            self._say(f"  have {_about(event)}")
-        elif event.kind is EventKind.NOTE:
-            self._say(_about(event))
-        elif event.kind is EventKind.PROGRESS:
-            self.tick()
-
-    def _show_bar(self, event: Event) -> None:
-        assert self._bars is not None  # noqa: S101 - __enter__ made it
-        if event.kind in (EventKind.FINISH, EventKind.SKIP):
-            self._running.pop(event.task, None)
-            bar = self._bar_ids.pop(event.task, None)
-            if bar is not None:
-                self._bars.remove_task(bar)
-            word = "done" if event.kind is EventKind.FINISH else "have"
-            self._say(f"  {word} {_about(event)}{_size_after(event)}")
-        elif event.kind is EventKind.NOTE:
-            self._say(_about(event))
-        else:
-            state = self._running[event.task].event
-            if event.task not in self._bar_ids:
-                self._bar_ids[event.task] = self._bars.add_task(
-                    _short(printable(event.task)), total=None, amount=""
-                )
-            total = state.total_bytes if state.total_bytes is not None else state.total_items
-            done = state.done_bytes if state.done_bytes is not None else state.done_items
-            self._bars.update(
-                self._bar_ids[event.task], total=total, completed=done or 0, amount=_amount(state)
-            )
+    def _end(self, event: Event) -> None:
+        size = event.total_bytes if event.total_bytes is not None else event.done_bytes
+        speaker = self._tasks.speaker_of(event.task, has_bytes=size is not None)
+        running = self._tasks.end(event.task)
+        if speaker is not None and plain.is_folded(event, speaker):
+            speaker.small_ones += 1
+            return
+        style = "yellow" if event.kind is EventKind.FAIL else None
+        self._say(plain.last_line(event, running, self._clock()), style=style)
 
     def _say(self, line: str, style: str | None = None) -> None:
         self._console.print(printable(line), style=style)
-        self._last_line_s = self._clock()
-
-
-def _about(event: Event) -> str:
-    """Task and message, without saying the same thing twice."""
-    if not event.message:
-        return event.task
-    names_it = event.kind in (EventKind.NOTE, EventKind.WARNING) and event.task in event.message
-    return event.message if names_it else f"{event.task}: {event.message}"
-
-
-def _size_after(event: Event) -> str:
-    size = event.total_bytes if event.total_bytes is not None else event.done_bytes
-    return f", {human_bytes(size)}" if size else ""
-
-
-def _amount(event: Event) -> str:
-    if event.done_bytes is not None:
-        total = f" of {human_bytes(event.total_bytes)}" if event.total_bytes else ""
-        return human_bytes(event.done_bytes) + total
-    if event.done_items is not None:
-        return f"{event.done_items}" + (f" of {event.total_items}" if event.total_items else "")
-    return event.message
-
-
-def _short(task: str, limit: int = 60) -> str:
-    return task if len(task) <= limit else "…" + task[-(limit - 1) :]

@@ -17,6 +17,16 @@ def human_bytes(size_bytes: int) -> str:
     return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def human_share(done_bytes: int, total_bytes: int | None) -> str:
+    """``282.6 of 585.8 MiB``: both in the unit of the whole; alone when that is not known."""
+    if total_bytes is None:
+        return human_bytes(done_bytes)
+    whole, unit = human_bytes(total_bytes).split()
+    if unit == "B":
+        return f"{done_bytes} of {whole} B"
+    return f"{done_bytes / 1024 ** _UNITS.index(unit):.1f} of {whole} {unit}"
+
+
 def human_duration(seconds: float) -> str:
     """``seconds`` as ``8 s``, ``3 min 20 s`` or ``2 h 5 min``."""
     whole = int(seconds)
