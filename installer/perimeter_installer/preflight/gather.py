@@ -44,7 +44,7 @@ def gather(
             ) as connection:
                 facts = ask_host(connection, host, site, timeout_s=run_timeout_s)
         except HostError as error:
-            on_event(Event(EventKind.WARNING, task, error.message))
+            on_event(Event(EventKind.FAIL, task, error.message))
             raise
         on_event(Event(EventKind.FINISH, task))
         return facts

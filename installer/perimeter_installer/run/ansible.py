@@ -79,6 +79,8 @@ def run_playbook(
     with _open_log(job.log) as log, _signals_noted() as interrupted, _environment_of_our_own():
         reader = EventReader(job.name, on_event, lambda text: _write(log, scrub(text)), scrub)
         status = _start(job, folder, private, reader, interrupted)
+    if status != "successful":
+        on_event(Event(EventKind.FAIL, job.name))
     if interrupted.is_set():
         raise KeyboardInterrupt
     if status != "successful":

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from perimeter_bundle.model.errors import ClusterError, HostError, PerimeterError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
 
-MESSAGE_LENGTH = 1500
-LAST_LINES = 12
+LAST_LINES = 15  # of a task's output: what went wrong stands at its end
+LINE_LENGTH = 500
+_TASK_ENDS = frozenset(
+    {"runner_on_ok", "runner_on_skipped", "runner_on_failed", "runner_on_unreachable"}
+)
+# what Ansible 2.19 puts before each message and tells nobody anything
+_NOISE = re.compile(r"^((Task|Action|Module) failed: )+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class EventReader:
         self._scrub = scrub
         self._failures: dict[str, TaskFailure] = {}
         self._tasks_done: dict[str, int] = {}
+        self._at_work: dict[str, str] = {}  # host to task, in the order they began
         self._last_lines: list[str] = []
 
     def on_runner_event(self, event: Mapping[str, object]) -> bool:
@@ -116,34 +123,50 @@ class EventReader:
     def _read(self, kind: str, data: Mapping[str, object]) -> None:
         host, task = str(data.get("host") or ""), _task_name(data)
         if kind == "runner_on_start" and host:
-            self._progress(host, task)
-        elif kind in ("runner_on_ok", "runner_on_skipped") and host:
-            self._tasks_done[host] = self._tasks_done.get(host, 0) + 1
-        elif kind == "runner_on_failed" and not data.get("ignore_errors"):
+            self._begins(host, task)
+        elif kind == "runner_retry" and host:
+            self._begins(host, f"{task} (again)")
+        elif kind in _TASK_ENDS and host:
+            self._ends(host)
+        elif kind == "playbook_on_stats":
+            self.stats = _read_stats(data)
+        if kind == "runner_on_failed" and not data.get("ignore_errors"):
             self._failed(host, task, data, unreachable=False)
         elif kind == "runner_on_unreachable":
             self._failed(host, task, data, unreachable=True)
-        elif kind == "runner_retry" and host:
-            self._progress(host, f"{task} (again)")
-        elif kind == "playbook_on_stats":
-            self.stats = _read_stats(data)
 
-    def _progress(self, host: str, task: str) -> None:
+    def _begins(self, host: str, task: str) -> None:
+        task = self._scrub(task)
+        self._at_work.pop(host, None)
+        self._at_work[host] = task
         self._on_event(
             Event(
                 EventKind.PROGRESS,
                 f"{self._step}/{host}",
-                self._scrub(task),
+                task,
                 done_items=self._tasks_done.get(host, 0),
             )
         )
+        self._say_where()
+
+    def _ends(self, host: str) -> None:
+        self._tasks_done[host] = self._tasks_done.get(host, 0) + 1
+        if self._at_work.pop(host, None) and self._at_work:
+            self._say_where()
+
+    def _say_where(self) -> None:
+        """The task that began last and still runs, and the hosts it runs on."""
+        task = next(reversed(self._at_work.values()))
+        where = sorted(host for host, at in self._at_work.items() if at == task)
+        said = task.removeprefix(f"{self._step}: ")  # the role of the step goes without saying
+        self._on_event(Event(EventKind.PROGRESS, self._step, said, where=tuple(where)))
 
     def _failed(
         self, host: str, task: str, data: Mapping[str, object], *, unreachable: bool
     ) -> None:
         result = data.get("res")
         message = _message(result) if isinstance(result, dict) else ""
-        text = self._scrub(message)[:MESSAGE_LENGTH] or "no message"
+        text = _last_lines(self._scrub(message)) or "no message"
         self._failures[host] = TaskFailure(host, self._scrub(task), text, unreachable)
 
 
@@ -153,30 +176,46 @@ def _task_name(data: Mapping[str, object]) -> str:
 
 
 def _message(result: Mapping[str, object]) -> str:
-    """What a failed task says: its message, else what it printed, else of its loop's items."""
-    parts = list(_messages(result))
+    """What a failed task says, and its loop's items that failed."""
+    parts = [_said_by(result)]
     items = result.get("results")
     if isinstance(items, list):
         for item in items:
             if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
-                parts += _messages(item)
+                parts.append(_said_by(item))
     return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
-def _messages(result: Mapping[str, object]) -> Iterator[str]:
+def _said_by(result: Mapping[str, object]) -> str:
+    """Message and output; the output last, for its end is what an error keeps."""
     if "censored" in result:
-        yield "its output holds secrets and is not shown"
-        return
-    message = result.get("msg")
-    if isinstance(message, list):
-        yield "; ".join(map(str, message))
-    elif message and message not in ("All items completed", "One or more items failed"):
-        yield str(message)
+        return "its output holds secrets and is not shown"
+    found = result.get("msg") or ""
+    message = "; ".join(map(str, found)) if isinstance(found, list) else str(found)
+    message = _NOISE.sub("", message.strip())
+    if message in ("All items completed", "One or more items failed"):
+        message = ""
     for name in ("stderr", "module_stderr", "stdout"):
-        text = str(result.get(name) or "").strip()
-        if text:
-            yield "\n".join(text.splitlines()[-LAST_LINES:])
-            return
+        output = str(result.get(name) or "").strip()
+        if output and (output in message or (name == "stdout" and "\n" in message)):
+            return message  # it says more than its output does
+        if output:
+            return f"{message.partition(chr(10))[0]}; {output}" if message else output
+    return message
+
+
+def _last_lines(text: str) -> str:
+    """The end of ``text``, and what was left out before it."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    left_out = len(lines) - LAST_LINES
+    kept = [_line_end(line) for line in lines[-LAST_LINES:]]
+    if left_out > 0:
+        kept.insert(0, f"(the log has {left_out} more line{'' if left_out == 1 else 's'} before)")
+    return "\n".join(kept)
+
+
+def _line_end(line: str) -> str:
+    return line if len(line) <= LINE_LENGTH else "…" + line[-LINE_LENGTH:]
 
 
 def _read_stats(data: Mapping[str, object]) -> dict[str, HostStats]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from perimeter_bundle.model.errors import ClusterError, HostError
 from perimeter_bundle.model.events import Event
 from perimeter_installer.run.playbook_events import EventReader, HostStats
+from perimeter_installer.run.scrub import Scrubber
 
 LOG = Path("/state/logs/step.log")
 
@@ -75,14 +76,74 @@ def test_counts_are_ansibles_own() -> None:
     assert found.stats == {"n1": HostStats(ok=5, changed=2), "n2": HostStats(ok=1, unreachable=1)}
 
 
+def play(found: EventReader, *reports: tuple[str, str, str]) -> None:
+    for kind, host, task in reports:
+        data = {"host": host, "task": task, "role": "node"}
+        found.on_runner_event({"event": f"runner_{kind}", "event_data": data})
+
+
 def test_progress_counts_finished_tasks_of_each_host() -> None:
     events: list[Event] = []
-    found = reader(events)
-    for kind in ("runner_on_start", "runner_on_ok", "runner_on_start", "runner_retry"):
-        data = {"host": "n1", "task": "A task", "role": "node"}
-        found.on_runner_event({"event": kind, "event_data": data})
-    assert [(event.task, event.message, event.done_items) for event in events] == [
-        ("node/n1", "node: A task", 0),
-        ("node/n1", "node: A task", 1),
-        ("node/n1", "node: A task (again)", 1),
+    steps = [("on_start", "n1", "A task"), ("on_ok", "n1", "A task")]
+    play(reader(events), *steps, ("on_start", "n1", "A task"), ("retry", "n1", "A task"))
+    hosts = [event for event in events if event.task == "node/n1"]
+    assert [(event.message, event.done_items) for event in hosts] == [
+        ("node: A task", 0),
+        ("node: A task", 1),
+        ("node: A task (again)", 1),
     ]
+
+
+def test_the_step_says_which_task_runs_and_on_which_hosts_it_still_does() -> None:
+    events: list[Event] = []
+    play(
+        reader(events),
+        ("on_start", "n2", "Swap is off"),
+        ("on_start", "n1", "Swap is off"),
+        ("on_ok", "n2", "Swap is off"),
+        ("on_failed", "n1", "Swap is off"),
+        ("on_start", "n2", "Route is there"),
+    )
+    steps = [(event.message, event.where) for event in events if event.task == "node"]
+    assert steps == [
+        ("Swap is off", ("n2",)),
+        ("Swap is off", ("n1", "n2")),
+        ("Swap is off", ("n1",)),
+        ("Route is there", ("n2",)),
+    ]
+
+
+def test_the_end_of_a_long_output_is_shown_and_the_log_has_the_rest() -> None:
+    found = reader()
+    stderr = "\n".join(f"line {number}" for number in range(1, 101)) + "\nthe real error\n"
+    message = "Task failed: Module failed: kubeadm init ended with status 1\nand much more"
+    found.on_runner_event(failed("n1", {"msg": message, "stderr": stderr, "stdout": "chatter"}))
+    lines = found.failure(LOG, "failed").problems[0].splitlines()
+    assert lines[0] == "n1: node: A task: (the log has 86 more lines before)"
+    assert lines[1:3] == ["line 87", "line 88"]
+    assert lines[-1] == "the real error"
+    assert len(lines) == 16
+    assert found.failure(LOG, "failed").context == {"log": str(LOG)}
+
+
+def test_a_message_that_says_more_than_its_output_is_kept_to_its_end() -> None:
+    found = reader()
+    message = "helm ended with status 1\n" + "x" * 2000 + " timed out waiting"
+    found.on_runner_event(failed("n1", {"msg": message, "stdout": "Pulled"}))
+    text = found.failure(LOG, "failed").problems[0]
+    assert text.startswith("n1: node: A task: helm ended with status 1\n…xxx")
+    assert text.endswith("timed out waiting")
+    assert len(text) < 600
+
+
+def test_a_secret_at_the_cut_of_a_long_line_stays_hidden() -> None:
+    found = EventReader("node", lambda _: None, lambda _: None, Scrubber(["very-secret"]))
+    found.on_runner_event(failed("n1", {"stderr": "very-secret" + "x" * 495}))
+    text = found.failure(LOG, "failed").problems[0]
+    assert "secret" not in text and text.endswith("x" * 495)
+
+
+def test_what_ansible_puts_before_every_message_is_left_out() -> None:
+    found = reader()
+    found.on_runner_event(failed("n1", {"msg": "Task failed: Action failed: no such file"}))
+    assert found.failure(LOG, "failed").problems == ("n1: node: A task: no such file",)
