@@ -60,7 +60,8 @@ def _connection(site: Site, known_hosts: Path) -> Variables:
     common = ["-F", "/dev/null"]
     for name, value in options.items():
         common += ["-o", f"{name}={value}"]
-    persist = ["-C", "-o", "ControlMaster=auto", "-o", f"ControlPersist={CONTROL_PERSIST_S}s"]
+    # no -C: what travels is compressed already, and twice costs both ends seconds for each archive
+    persist = ["-o", "ControlMaster=auto", "-o", f"ControlPersist={CONTROL_PERSIST_S}s"]
     variables: Variables = {
         "ansible_connection": "ssh",
         "ansible_user": site.ssh.user,
