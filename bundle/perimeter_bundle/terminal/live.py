@@ -22,21 +22,29 @@ class LiveView:
     def __init__(self) -> None:
         self._spinner = Spinner("dots")
 
-    def draw(self, tasks: Tasks, now_s: float, height: int) -> RenderableType:
+    def draw(self, tasks: Tasks, now_s: float, width: int, height: int) -> RenderableType:
         """The tasks in at most ``height`` lines; each one's own below who speaks for them."""
+        name_width = min(NAME_WIDTH, width // 3)
         rows: list[tuple[RenderableType, RenderableType, RenderableType]] = []
         for running in tasks.speakers():
             under = tasks.spoken_for(running)
-            rows.append((self._spinner, _name(running.task), _speaker_text(running, under, now_s)))
+            rows.append(
+                (
+                    self._spinner,
+                    _name(running.task, name_width),
+                    _speaker_text(running, under, now_s),
+                )
+            )
             rows += [
-                ("", _name_below(one, running), _text_below(one, running, now_s)) for one in under
+                ("", _name_below(one, running, name_width), _text_below(one, running, now_s))
+                for one in under
             ]
         hidden = len(rows) - height
         if hidden > 0:
             rows = [*rows[: height - 1], ("", "", _text(f"… and {hidden + 1} more"))]
-        grid = Table.grid(padding=(0, 1))
+        grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(width=1)
-        grid.add_column(no_wrap=True, overflow="ellipsis", max_width=NAME_WIDTH)
+        grid.add_column(no_wrap=True, overflow="ellipsis", max_width=name_width)
         grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for row in rows:
             grid.add_row(*row)
@@ -65,21 +73,20 @@ def _with_bar(running: Running, now_s: float) -> RenderableType:
     total = running.event.total_bytes
     if running.done_bytes is None or not total:
         return text
-    row = Table.grid(padding=(0, 1))
+    row = Table.grid(padding=(0, 1), expand=True)
     row.add_column(width=BAR_WIDTH)
-    row.add_column(no_wrap=True, overflow="ellipsis")
+    row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     row.add_row(ProgressBar(total=total, completed=running.done_bytes, width=BAR_WIDTH), text)
     return row
 
 
-def _name(task: str) -> Text:
+def _name(task: str, width: int) -> Text:
     # the end tells images and files apart, their registries seldom do
-    text = task if len(task) <= NAME_WIDTH else "…" + task[-(NAME_WIDTH - 1) :]
-    return _text(text)
+    return _text(task if len(task) <= width else "…" + task[1 - width :])
 
 
-def _name_below(running: Running, speaker: Running) -> Text:
-    return _name("  " + running.task.removeprefix(f"{speaker.task}/"))
+def _name_below(running: Running, speaker: Running, width: int) -> Text:
+    return _name("  " + running.task.removeprefix(f"{speaker.task}/"), width)
 
 
 def _text(text: str, style: str = "") -> Text:

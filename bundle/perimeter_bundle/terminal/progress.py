@@ -110,9 +110,8 @@ class ProgressReporter:
             if self._mode is ProgressMode.LINES:
                 for line in plain.due_lines(self._tasks, now_s):
                     self._say(line)
-            elif self._live is not None:
-                height = max(1, self._console.height - 2)
-                self._live.update(self._view.draw(self._tasks, now_s, height), refresh=True)
+            else:
+                self._draw()
 
     def _beat(self) -> None:
         every_s = LIVE_TICK_S if self._mode is ProgressMode.BARS else LINES_TICK_S
@@ -126,8 +125,15 @@ class ProgressReporter:
         if speaker is not None and plain.is_folded(event, speaker):
             speaker.small_ones += 1
             return
+        self._draw()  # the line below would be printed above one that says the task still runs
         style = "yellow" if event.kind is EventKind.FAIL else None
         self._say(plain.last_line(event, running, self._clock()), style=style)
+
+    def _draw(self) -> None:
+        if self._live is not None:
+            width, height = self._console.width, max(2, self._console.height - 2)
+            drawn = self._view.draw(self._tasks, self._clock(), width, height)
+            self._live.update(drawn, refresh=True)
 
     def _say(self, line: str, style: str | None = None) -> None:
         self._console.print(printable(line), style=style)
