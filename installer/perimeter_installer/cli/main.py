@@ -7,6 +7,7 @@ import click
 from perimeter_bundle import __version__
 from perimeter_bundle.terminal.guard import run_guarded
 from perimeter_installer.cli.apply_command import apply
+from perimeter_installer.cli.check_command import check
 from perimeter_installer.cli.init_command import init
 from perimeter_installer.cli.load_command import load
 from perimeter_installer.cli.preflight_command import preflight
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-for command in (init, verify, preflight, load, apply, status):
+for command in (init, verify, preflight, load, apply, check, status):
     cli.add_command(command)
 
 

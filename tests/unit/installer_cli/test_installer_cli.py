@@ -58,7 +58,7 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     text = CliRunner().invoke(cli, ["--help"]).output
     places = [text.rindex(f"\n  {name}") for name in COMMANDS]
     assert places == sorted(places)
-    assert COMMANDS[:5] == ["init", "verify", "preflight", "load", "apply"]
+    assert COMMANDS == ["init", "verify", "preflight", "load", "apply", "check", "status"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -122,7 +122,7 @@ def test_bundle_and_trust_can_come_from_the_environment(
     assert shell("verify", "--quiet") == 0
 
 
-@pytest.mark.parametrize("name", ["preflight", "load", "apply", "status"])
+@pytest.mark.parametrize("name", ["preflight", "load", "apply", "check", "status"])
 def test_a_wrong_site_is_refused_before_anything_else(
     shell: Shell, bundle: SmallBundle, name: str
 ) -> None:
@@ -139,7 +139,7 @@ def test_without_a_site_the_way_to_one_is_named(shell: Shell) -> None:
     assert "perimeter-install init" in shell.err
 
 
-@pytest.mark.parametrize("name", ["preflight", "load", "apply"])
+@pytest.mark.parametrize("name", ["preflight", "load", "apply", "check"])
 def test_nothing_is_done_with_a_bundle_that_does_not_verify(
     shell: Shell, tmp_path: Path, name: str
 ) -> None:
