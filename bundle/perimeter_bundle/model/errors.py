@@ -51,7 +51,8 @@ class PerimeterError(Exception):
 
     def __str__(self) -> str:
         lines = [f"error[{self.code}]: {self.message}"]
-        lines += [f"  {problem}" for problem in self.problems]
+        # a problem may hold lines of a program's output
+        lines += ["  " + problem.replace("\n", "\n      ") for problem in self.problems]
         lines += [f"  {key}: {value}" for key, value in self.context.items()]
         if self.hint:
             lines.append(f"  hint: {self.hint}")

@@ -7,6 +7,7 @@ from perimeter_bundle.terminal.running import Running, Tasks
 from perimeter_bundle.terminal.text import human_bytes, human_duration, human_share
 
 NEWS_EVERY_S = 2.0  # a task that has something new to say, at most this often
+NEWS_AFTER_S = 0.5  # by then every host has begun the task, or it was too short to be told
 LIFE_EVERY_S = 10.0  # one that has not, so that nobody takes a slow disc for a hang
 CROWD = 4  # of more tasks than this, only the one that changed last speaks
 SMALL_BYTES = 1024**2  # files below it get no line of their own
@@ -96,4 +97,6 @@ def about(event: Event) -> str:
 def _is_due(running: Running, now_s: float) -> bool:
     quiet_s = now_s - running.said_s
     has_news = running.done_bytes is None and running.event.message != running.said
-    return quiet_s >= (NEWS_EVERY_S if has_news else LIFE_EVERY_S)
+    if has_news and quiet_s >= NEWS_EVERY_S:
+        return now_s - running.message_since_s >= NEWS_AFTER_S
+    return quiet_s >= LIFE_EVERY_S

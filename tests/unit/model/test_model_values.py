@@ -177,6 +177,11 @@ def test_an_error_says_what_was_expected_found_and_next() -> None:
     assert str(PerimeterError("x", "plain")) == "error[x]: plain"
 
 
+def test_lines_of_one_problem_stay_together() -> None:
+    error = HostError("step-failed", "it failed", problems=["n1: first\nsecond", "n2: other"])
+    assert str(error).splitlines()[1:] == ["  n1: first", "      second", "  n2: other"]
+
+
 def test_each_kind_of_error_has_its_exit_status() -> None:
     kinds = {
         PerimeterError: ExitStatus.INTERNAL,

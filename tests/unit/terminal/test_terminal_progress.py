@@ -80,8 +80,8 @@ def test_a_step_says_its_task_its_hosts_and_how_long_it_goes_on() -> None:
     shown.tell(EventKind.PROGRESS, "kubernetes", "Node has joined", where=("n2",))
     shown.passes(10)
     assert shown.lines() == [
-        "  kubernetes: Node has joined (n1), 1 min 0 s",
-        "  kubernetes: Node has joined (n2), 1 min 10 s",
+        "  kubernetes: Node has joined (n1, n2), 1 min 1 s",
+        "  kubernetes: Node has joined (n2), 1 min 11 s",
     ]
 
 
