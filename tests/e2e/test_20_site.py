@@ -28,7 +28,7 @@ def flip(road: Scenario, path: str, offset: int = 20) -> None:
 
 def a_file(road: Scenario, pattern: str) -> str:
     """The first file of the bundle that matches, relative to it."""
-    found = road.lab.node("jump").run(f"cd {BUNDLE} && ls -d {pattern} | head -1").stdout.strip()
+    found = road.lab.node("jump").run(f"cd {BUNDLE} && ls -d {pattern} | sed -n 1p").stdout.strip()
     assert found, pattern
     return found
 
