@@ -53,7 +53,7 @@ class Recorder:
         kind = {
             Outcome.PASSED: EventKind.FINISH,
             Outcome.SKIPPED: EventKind.SKIP,
-            Outcome.FAILED: EventKind.WARNING,
+            Outcome.FAILED: EventKind.FAIL,
         }[result.outcome]
         where = f"{result.host}: " if result.host else ""
         message = f"{where}{result.title}"

@@ -108,11 +108,11 @@ def _remove(cluster: Cluster, namespaces: Sequence[str], on_event: OnEvent) -> N
             cluster.delete_namespace(name)
         while left := _left(cluster, namespaces):
             if time.monotonic() > deadline:
-                on_event(Event(EventKind.WARNING, task, f"still being removed: {', '.join(left)}"))
+                on_event(Event(EventKind.FAIL, task, f"still being removed: {', '.join(left)}"))
                 return
             time.sleep(POLL_S)
     except PerimeterError as error:
-        on_event(Event(EventKind.WARNING, task, f"not removed: {error.message}"))
+        on_event(Event(EventKind.FAIL, task, f"not removed: {error.message}"))
         return
     on_event(Event(EventKind.FINISH, task))
 
