@@ -25,8 +25,16 @@ NEW_HOST = OLD_HOST | {
     "conntrack_is_writable": True,
     "oom_score_is_adjustable": True,
 }
-FILES = """containerd/containerd runc/runc cni-plugins/cni-plugins cri-tools/crictl
-kubernetes/kubeadm kubernetes/kubelet kubernetes/kubectl registry/registry""".split()
+FILES = [
+    "containerd/containerd",
+    "runc/runc",
+    "cni-plugins/cni-plugins",
+    "cri-tools/crictl",
+    "kubernetes/kubeadm",
+    "kubernetes/kubelet",
+    "kubernetes/kubectl",
+    "registry/registry",
+]
 JOIN = "kubeadm join api.plant.internal:6443 --token abc.def --hash sha256:1"
 COMMON: dict[str, Any] = {
     "perimeter_registry_urls": REPLICAS,
