@@ -162,7 +162,7 @@ def test_load_goes_on_after_sigkill(described: Scenario) -> None:
         f"nohup setsid perimeter-install load --site {SITE} --bundle {BUNDLE} "
         ">/srv/killed.log 2>&1 & echo $! >/srv/killed.pid"
     )
-    held = "ls /var/lib/perimeter/registry/docker/registry/v2/blobs/sha256 2>/dev/null | wc -l"
+    held = "find /var/lib/perimeter/registry -path */blobs/sha256/*/data 2>/dev/null | wc -l || true"
     for _ in range(900):
         if int(described.lab.node("n1").run(held).stdout) >= 8:
             break
