@@ -162,9 +162,9 @@ def test_load_goes_on_after_sigkill(described: Scenario) -> None:
         f"nohup setsid perimeter-install load --site {SITE} --bundle {BUNDLE} "
         ">/srv/killed.log 2>&1 & echo $! >/srv/killed.pid"
     )
-    held = "find /var/lib/perimeter/registry -path */blobs/sha256/*/data 2>/dev/null | wc -l || true"
+    held = "find /var/lib/perimeter/registry -path '*/blobs/sha256/*/data' 2>/dev/null | wc -l"
     for _ in range(900):
-        if int(described.lab.node("n1").run(held).stdout) >= 8:
+        if int(described.lab.node("n1").run(["sh", "-c", held]).stdout) >= 8:
             break
         time.sleep(0.1)
     jump.run("kill -9 $(cat /srv/killed.pid)")
