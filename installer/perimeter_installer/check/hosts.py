@@ -36,6 +36,7 @@ NODE_PROGRAMS = {
 }
 NODE_SERVICES = ("containerd", "kubelet", "perimeter-routes")
 REGISTRY_SERVICE = "perimeter-registry"
+HINT = "find out who changed it; perimeter-install apply brings the host back to the release"
 
 
 def check_hosts(expected: Expected, folder: Path) -> list[CheckResult]:
@@ -148,6 +149,7 @@ def parse_results(document: bytes) -> list[CheckResult]:
                 seconds=float(case.get("time") or 0.0),
                 evidence=tuple(lines or evidence.splitlines()),
                 host=properties.get("host", ""),
+                hint=HINT if outcome is Outcome.FAILED else "",
             )
         )
     return results
