@@ -144,11 +144,3 @@ def _is_content(path: str) -> bool:
 def upstream_log() -> UpstreamLog:
     """The upstream's access log from here on."""
     return UpstreamLog(StateFolder.from_environment().upstream_log)
-
-
-def last_json_line(text: str) -> Any:
-    """The last line of a program's output that is JSON."""
-    for line in reversed(text.splitlines()):
-        if line.startswith("{"):
-            return json.loads(line)
-    raise AssertionError(f"no JSON in: {text[-2000:]}")

@@ -160,9 +160,13 @@ class Scenario:
             env=self.environment,
         )  # fmt: skip
 
-    def install_json(self, verb: str, *arguments: str, check: bool = True) -> Any:
+    def install_json(
+        self, verb: str, *arguments: str, check: bool = True, bundle: bool = True
+    ) -> Any:
         """The same with ``--json``, its result as a value."""
-        return json.loads(self.install(verb, "--json", *arguments, check=check).stdout)
+        return json.loads(
+            self.install(verb, "--json", *arguments, check=check, bundle=bundle).stdout
+        )
 
     def fetch_report(self, to: Path) -> Path:
         """The HTML report of the last check, copied out of the lab."""
