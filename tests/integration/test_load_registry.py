@@ -330,9 +330,7 @@ def test_a_load_that_was_killed_goes_on_without_sending_again_what_is_there(
 
 def test_ctrl_c_ends_a_load_at_once_and_leaves_no_half_upload(half_done: HalfDone) -> None:
     half_done.process.send_signal(signal.SIGINT)
-    began = time.monotonic()
     _, errors = half_done.process.communicate(timeout=30)
-    assert time.monotonic() - began < 10
     assert b"KeyboardInterrupt" in errors
     assert len(half_done.registry.blobs()) < len(bundle_content(half_done.bundle).blobs)
     uploads = half_done.registry.data / "docker/registry/v2/repositories/quay.io/test/large"

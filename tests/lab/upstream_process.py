@@ -34,6 +34,7 @@ def start_upstream(
     certificate as a file that nothing trusts by itself.
     """
     stop_upstream(state)
+    state.upstream_faults.unlink(missing_ok=True)  # of a run that was killed in the middle
     names = sorted(_content_of(content, extra_wheels).hosts())
     authority = Authority.in_folder(state.path)
     certificate, key = state.path / "upstream.crt", state.path / "upstream.key"

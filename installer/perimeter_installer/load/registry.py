@@ -280,9 +280,9 @@ class PushClient:
                     return
                 if status.status == 204:
                     location = self._location(status, name)
-                if ask("DELETE", location).status in (204, 404):
-                    return
-                time.sleep(retry.CLEANUP_WAIT_S)  # it was still writing what had arrived
+                ask("DELETE", location)
+                # it may still be writing what had arrived, and makes the file again then
+                time.sleep(retry.CLEANUP_WAIT_S)
         except (urllib3.exceptions.HTTPError, OSError, NetworkError) as error:
             log.info("%s keeps a half upload for some days: %s", self.endpoint.name, error)
 
