@@ -8,7 +8,7 @@ import click
 
 from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
 from perimeter_bundle.format.trust import Trust
-from perimeter_bundle.format.verify import StepResult, VerifyReport, verify_report
+from perimeter_bundle.format.verify import verify_report
 from perimeter_bundle.model.errors import ExitStatus
 from perimeter_bundle.terminal.console import print_error, stderr_console
 from perimeter_bundle.terminal.options import Output, common_options
@@ -39,7 +39,7 @@ def verify(output: Output, bundle_path: Path, trust_path: Path) -> ExitStatus:
     refuse_missing_bundle(bundle_path)
     with output.reporter() as reporter:
         report = verify_report(bundle_path, trust, on_event=reporter.on_event)
-    output.result(_to_dict(report), "\n".join(map(_line, report.steps)))
+    output.result(report.to_dict(), report.to_text())
     if report.error:
         if not output.json:
             print_error(report.error, stderr_console())
@@ -48,22 +48,3 @@ def verify(output: Output, bundle_path: Path, trust_path: Path) -> ExitStatus:
         f"carry {bundle_path} to the site; there: sh verify.sh TRUSTED.pub, sh bootstrap.sh"
     )
     return ExitStatus.OK
-
-
-def _line(step: StepResult) -> str:
-    word = {True: "ok", False: "FAILED", None: "not reached"}[step.passed]
-    detail = f": {step.detail}" if step.detail else ""
-    return f"{step.number:2}. {word}  {step.title}{detail}"
-
-
-def _to_dict(report: VerifyReport) -> dict[str, object]:
-    bundle = report.bundle
-    return {
-        "verified": bundle is not None,
-        "release": bundle.manifest.release if bundle else None,
-        "number": bundle.manifest.number if bundle else None,
-        "identity": str(bundle.identity) if bundle else None,
-        "signers": [key.name for key in bundle.signers] if bundle else [],
-        "steps": [step.to_dict() for step in report.steps],
-        "error": report.error.to_dict() if report.error else None,
-    }

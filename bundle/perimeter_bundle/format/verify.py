@@ -110,6 +110,12 @@ class StepResult:
     detail: str = ""
     error: PerimeterError | None = None
 
+    def to_text(self) -> str:
+        """The step on one line."""
+        word = {True: "ok", False: "FAILED", None: "not reached"}[self.passed]
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.number:2}. {word}  {self.title}{detail}"
+
     def to_dict(self) -> dict[str, object]:
         """The step as ``--json`` prints it."""
         return {
@@ -132,6 +138,23 @@ class VerifyReport:
     def error(self) -> PerimeterError | None:
         """What the first step that failed raised."""
         return next((step.error for step in self.steps if step.error), None)
+
+    def to_text(self) -> str:
+        """A line for each step."""
+        return "\n".join(step.to_text() for step in self.steps)
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as ``--json`` prints it."""
+        bundle = self.bundle
+        return {
+            "verified": bundle is not None,
+            "release": bundle.manifest.release if bundle else None,
+            "number": bundle.manifest.number if bundle else None,
+            "identity": str(bundle.identity) if bundle else None,
+            "signers": [key.name for key in bundle.signers] if bundle else [],
+            "steps": [step.to_dict() for step in self.steps],
+            "error": self.error.to_dict() if self.error else None,
+        }
 
 
 def open_bundle(

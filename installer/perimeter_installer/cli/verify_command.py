@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from perimeter_bundle.format.verify import StepResult, VerifyReport, verify_report
+from perimeter_bundle.format.verify import verify_report
 from perimeter_bundle.model.errors import ExitStatus
 from perimeter_bundle.terminal.console import print_error, stderr_console
 from perimeter_bundle.terminal.options import Output, common_options
@@ -49,29 +49,10 @@ def verify(
         report = verify_report(
             bundle_path, trust, allow_older=allow_older, on_event=reporter.on_event
         )
-    output.result(_to_dict(report), "\n".join(map(_line, report.steps)))
+    output.result(report.to_dict(), report.to_text())
     if report.error:
         if not output.json:
             print_error(report.error, stderr_console())
         return report.error.exit_status
     output.next_step(f"perimeter-install preflight --site {site_path} --bundle {bundle_path}")
     return ExitStatus.OK
-
-
-def _line(step: StepResult) -> str:
-    word = {True: "ok", False: "FAILED", None: "not reached"}[step.passed]
-    detail = f": {step.detail}" if step.detail else ""
-    return f"{step.number:2}. {word}  {step.title}{detail}"
-
-
-def _to_dict(report: VerifyReport) -> dict[str, object]:
-    bundle = report.bundle
-    return {
-        "verified": bundle is not None,
-        "release": bundle.manifest.release if bundle else None,
-        "number": bundle.manifest.number if bundle else None,
-        "identity": str(bundle.identity) if bundle else None,
-        "signers": [key.name for key in bundle.signers] if bundle else [],
-        "steps": [step.to_dict() for step in report.steps],
-        "error": report.error.to_dict() if report.error else None,
-    }
