@@ -106,6 +106,7 @@ def test_a_platform_that_an_image_lacks_is_named(run: Runner) -> None:
     component.write_text(text)
     cluster = run.mini.catalog_root / "cluster" / "component.yaml"
     cluster.write_text(cluster.read_text().replace("[linux/amd64]", "[linux/amd64, linux/s390x]"))
+    run.mini.server.serve("/files/shopctl-1.0-s390x", b"the file is there, the image is not")
     ended = run("plan", "mini", "--no-lock", "--platform", "linux/s390x")
     assert ended.status == 2
     assert "has nothing for linux/s390x" in ended.err
