@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from tests.lab.scenario import BUNDLE, SITE, TRUST, Scenario
+from tests.lab.scenario import BUNDLE, RELEASE, SITE, TRUST, Scenario
 
 pytestmark = pytest.mark.lab
 
@@ -221,7 +221,7 @@ def test_check_passes_and_writes_every_report(installed: Scenario) -> None:
 
 def test_status_tells_what_is_installed(installed: Scenario) -> None:
     status = installed.install_json("status", bundle=False)
-    assert status["release"] == "2026.11"
+    assert status["release"] == RELEASE
     assert {node["name"] for node in status["nodes"]} == {"n1", "n2", "n3"}
 
 

@@ -16,7 +16,7 @@ from .lab import Lab
 from .nodes import Result
 from .wheels import WheelFolder
 
-RELEASE = "2026.11"
+RELEASE = "2026.11-base"
 UPSTREAM_CA = "/etc/ssl/upstream-ca.crt"
 
 # on the builder

@@ -60,28 +60,28 @@ def test_every_command_teaches_by_an_example(run: Runner, command: str) -> None:
 
 
 def test_an_unresolved_lock_is_written_without_a_network(run: Runner, tmp_path: Path) -> None:
-    ended = run("lock", "2026.11", "--unresolved")
+    ended = run("lock", "2026.11-base", "--unresolved")
     assert ended.status == 0
     assert "names have no digest: this lock cannot be built" in ended.out
     lock = Lock.parse((tmp_path / "images.lock").read_bytes())
-    assert lock.release == "2026.11"
+    assert lock.release == "2026.11-base"
     assert lock.unresolved()
-    assert "nothing changed" in run("lock", "2026.11", "--unresolved").out
+    assert "nothing changed" in run("lock", "2026.11-base", "--unresolved").out
 
 
 def test_build_refuses_an_unresolved_lock_and_makes_no_folder(run: Runner, tmp_path: Path) -> None:
-    run("lock", "2026.11", "--unresolved")
-    ended = run("build", "2026.11", "--out", "bundle")
+    run("lock", "2026.11-base", "--unresolved")
+    ended = run("build", "2026.11-base", "--out", "bundle")
     assert ended.status == 2
     assert ended.out == ""
     assert "error[lock-unresolved]" in ended.err
-    assert "hint: run perimeter-bundle lock 2026.11" in ended.err
+    assert "hint: run perimeter-bundle lock 2026.11-base" in ended.err
     assert not (tmp_path / "bundle").exists()
 
 
 def test_plan_refuses_a_lock_that_was_named_and_pins_nothing(run: Runner) -> None:
-    run("lock", "2026.11", "--unresolved", "--out", "open.lock")
-    ended = run("plan", "2026.11", "--lock", "open.lock", "--json")
+    run("lock", "2026.11-base", "--unresolved", "--out", "open.lock")
+    ended = run("plan", "2026.11-base", "--lock", "open.lock", "--json")
     assert ended.status == 2
     assert json.loads(ended.out)["error"]["code"] == "lock-unresolved"
 
@@ -90,14 +90,14 @@ def test_plan_refuses_a_lock_that_was_named_and_pins_nothing(run: Runner) -> Non
     ("arguments", "code"),
     [
         (("plan", "1999.01"), "unknown-release"),
-        (("plan", "2026.11", "--catalog", "nowhere"), "no-catalog"),
-        (("plan", "2026.11", "--platform", "amd64"), "bad-platform"),
-        (("plan", "2026.11", "--platform", "linux/s390x"), "bad-platform"),
-        (("plan", "2026.11", "--lock", "gone.lock"), "no-lock"),
-        (("plan", "2026.11", "--ca-file", "gone.pem"), "bad-settings"),
-        (("plan", "2026.11", "--mirror", "quay.io"), "bad-settings"),
-        (("plan", "2026.11", "--workers", "0"), "bad-settings"),
-        (("build", "2026.11"), "bad-option"),
+        (("plan", "2026.11-base", "--catalog", "nowhere"), "no-catalog"),
+        (("plan", "2026.11-base", "--platform", "amd64"), "bad-platform"),
+        (("plan", "2026.11-base", "--platform", "linux/s390x"), "bad-platform"),
+        (("plan", "2026.11-base", "--lock", "gone.lock"), "no-lock"),
+        (("plan", "2026.11-base", "--ca-file", "gone.pem"), "bad-settings"),
+        (("plan", "2026.11-base", "--mirror", "quay.io"), "bad-settings"),
+        (("plan", "2026.11-base", "--workers", "0"), "bad-settings"),
+        (("build", "2026.11-base"), "bad-option"),
         (("inspect", "gone"), "no-bundle"),
         (("sign", "gone", "--key", "k"), "no-bundle"),
         (("sign", ".", "--key", "k", "--password-file", "gone"), "unreadable-password"),

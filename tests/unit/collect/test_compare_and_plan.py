@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    return load_release(load_catalog(content_root() / "manifests"), "2026.11")
+    return load_release(load_catalog(content_root() / "manifests"), "2026.11-base")
 
 
 def digest_of(name: object) -> Digest:
@@ -59,7 +59,8 @@ def lock(release: Release) -> Lock:
     return replace(bare, images=tuple(images), charts=tuple(charts), files=tuple(files))
 
 
-def test_the_lock_of_this_repository_names_exactly_the_release(release: Release) -> None:
+def test_the_lock_of_this_repository_names_exactly_the_default_release() -> None:
+    release = load_release(load_catalog(content_root() / "manifests"), "2026.11")
     lock = Lock.parse((content_root() / "images.lock").read_bytes())
     if lock.unresolved():
         assert lock.to_bytes() == unresolved_lock(release).to_bytes()
@@ -71,7 +72,7 @@ def test_an_unresolved_lock_is_refused_with_the_command_that_mends_it(release: R
     with pytest.raises(InputError) as caught:
         check_lock(unresolved_lock(release), release)
     assert caught.value.code == "lock-unresolved"
-    assert caught.value.hint == "run perimeter-bundle lock 2026.11"
+    assert caught.value.hint == "run perimeter-bundle lock 2026.11-base"
 
 
 def test_a_lock_of_the_release_passes(release: Release, lock: Lock) -> None:
