@@ -11,7 +11,9 @@ from perimeter_bundle.catalog.schema import (
     ChartModel,
     ComponentModel,
     FileModel,
+    KustomizationModel,
     ReleaseModel,
+    SourceModel,
     read_model,
 )
 from perimeter_bundle.catalog.strict_yaml import YamlDocument, parse_yaml
@@ -21,14 +23,17 @@ from perimeter_bundle.catalog.values import (
     Component,
     FileSpec,
     ImageSpec,
+    KustomizationSpec,
     ManifestSpec,
     Release,
+    SourceSpec,
 )
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
 COMPONENT_FILE = "component.yaml"
+SOURCES_FOLDER = "sources"
 
 
 def load_catalog(root: Path) -> Catalog:
@@ -41,14 +46,16 @@ def load_catalog(root: Path) -> Catalog:
             f"no component in {root}",
             hint="a catalog holds <component>/component.yaml and releases/<name>.yaml",
         )
+    sources = _load_sources(root, problems)
     components = {}
     for path in paths:
-        component = _load_component(path, root, problems)
+        component = _load_component(path, root, sources, problems)
         if component is not None:
             components[component.name] = component
     if problems:
         raise _refusal(problems)
-    return Catalog(root=root, components=components)
+    known = {name: source for name, source in sources.items() if source is not None}
+    return Catalog(root=root, components=components, sources=known)
 
 
 def load_release(catalog: Catalog, name: str) -> Release:
@@ -131,7 +138,36 @@ def _missing_files(release: Release) -> Iterable[str]:
                 yield f"{component.name} has no file {file.name} for {platform}"
 
 
-def _load_component(path: Path, root: Path, problems: list[str]) -> Component | None:
+def _load_sources(root: Path, problems: list[str]) -> dict[str, SourceSpec | None]:
+    """Every source by the name of its file; None for one that cannot be used."""
+    sources: dict[str, SourceSpec | None] = {}
+    for path in sorted(root.glob(f"{SOURCES_FOLDER}/*.yaml")):
+        sources[path.stem] = None
+        document = _read(path, root, problems)
+        model = read_model(SourceModel, document, problems) if document else None
+        if document is None or model is None:
+            continue
+        if model.name != path.stem:
+            text = f"must be {path.stem}, as the file is called"
+            problems.append(document.problem(("name",), text))
+        for key, names in (("keep", model.keep), ("alternates", [model.git, *model.alternates])):
+            for name in _twice(names):
+                problems.append(document.problem((key,), f"{name} stands there twice"))
+        sources[path.stem] = SourceSpec(
+            name=model.name,
+            licence=model.licence,
+            git=model.git,
+            tag=model.tag,
+            commit=model.commit,
+            keep=tuple(model.keep),
+            alternates=tuple(model.alternates),
+        )
+    return sources
+
+
+def _load_component(
+    path: Path, root: Path, sources: Mapping[str, SourceSpec | None], problems: list[str]
+) -> Component | None:
     document = _read(path, root, problems)
     model = read_model(ComponentModel, document, problems) if document else None
     if document is None or model is None:
@@ -141,6 +177,10 @@ def _load_component(path: Path, root: Path, problems: list[str]) -> Component | 
     charts = tuple(
         _chart(chart, model, path.parent, root, document, ("charts", index, "values"), problems)
         for index, chart in enumerate(model.charts)
+    )
+    kustomizations = tuple(
+        _kustomization(one, sources, document, index, problems)
+        for index, one in enumerate(model.kustomizations)
     )
     if len(problems) > before:
         return None
@@ -163,6 +203,7 @@ def _load_component(path: Path, root: Path, problems: list[str]) -> Component | 
             ManifestSpec(m.name, m.version or model.version, m.url, m.licence or model.licence)
             for m in model.manifests
         ),
+        kustomizations=tuple(one for one in kustomizations if one is not None),
         folder=path.parent,
     )
 
@@ -172,18 +213,27 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
         yield document.problem(("name",), f"must be {path.parent.name}, as its folder is called")
     if model.name in model.needs:
         yield document.problem(("needs",), "a component cannot need itself")
-    if not (model.images or model.images_from or model.charts or model.files or model.manifests):
-        yield document.problem((), "brings nothing: no images, charts, files or manifests")
+    brought = (model.images, model.charts, model.files, model.manifests, model.kustomizations)
+    if not (any(brought) or model.images_from):
+        kinds = "no images, charts, files, manifests or kustomizations"
+        yield document.problem((), f"brings nothing: {kinds}")
     lists: Mapping[str, list[str]] = {
         "images": [image.reference for image in model.images],
         "charts": [chart.name for chart in model.charts],
         "files": [file.name for file in model.files],
         "manifests": [manifest.name for manifest in model.manifests],
+        "kustomizations": [kustomization.name for kustomization in model.kustomizations],
         "needs": model.needs,
     }
     for key, names in lists.items():
         for name in _twice(names):
             yield document.problem((key,), f"{name} stands there twice")
+    for name in _twice([*lists["charts"], *lists["manifests"], *lists["kustomizations"]]):
+        if all(lists[kind].count(name) < 2 for kind in ("charts", "manifests", "kustomizations")):
+            text = (
+                f"{name} is rendered twice: give each chart, manifest, kustomization its own name"
+            )
+            yield document.problem((), text)
     if model.images_from and model.images_from.kubeadm not in lists["files"]:
         where = ("images_from", "kubeadm")
         yield document.problem(where, f"there is no file {model.images_from.kubeadm}")
@@ -226,6 +276,26 @@ def _chart(
         values_path=values_path,
         values=values,
     )
+
+
+def _kustomization(
+    one: KustomizationModel,
+    sources: Mapping[str, SourceSpec | None],
+    document: YamlDocument,
+    index: int,
+    problems: list[str],
+) -> KustomizationSpec | None:
+    if one.source not in sources:
+        where: tuple[str | int, ...] = ("kustomizations", index, "source")
+        problems.append(document.problem(where, f"there is no sources/{one.source}.yaml"))
+    source = sources.get(one.source)
+    if source is None:  # what is wrong with it was said
+        return None
+    if source.keep and not any(f"{one.path}/".startswith(f"{kept}/") for kept in source.keep):
+        where = ("kustomizations", index, "path")
+        text = f"is not among what source {source.name} keeps: {', '.join(source.keep)}"
+        problems.append(document.problem(where, text))
+    return KustomizationSpec(one.name, source, one.path)
 
 
 def _file(file: FileModel, component: ComponentModel) -> FileSpec:

@@ -1,4 +1,4 @@
-"""The shape of component.yaml and of release files, as pydantic models.
+"""The shape of component.yaml, of source and of release files, as pydantic models.
 
 They check what one file can say about itself; what files say about each other is checked in
 load.py. Field documentation for writers is docs/catalog.md.
@@ -78,6 +78,22 @@ def _relative_file(text: str) -> str:
     return text
 
 
+def _relative_folder(text: str) -> str:
+    parts = text.split("/")
+    if any(part in ("", ".", "..") or part.startswith("-") for part in parts):
+        raise ValueError("must be a plain relative path, such as applications/pipeline")
+    if not text.isprintable() or "\\" in text or len(text) > 500:
+        raise ValueError("holds characters that do not belong in a path")
+    return text
+
+
+def _plain_https_url(text: str) -> str:
+    parts = urlsplit(_checked_url(text, ("https",)))
+    if "{" in text or parts.query or parts.fragment:
+        raise ValueError("must be a plain address, without placeholders, ? and #")
+    return text
+
+
 Parsed = TypeVar("Parsed")
 
 
@@ -97,6 +113,9 @@ ChartRepository = Annotated[str, AfterValidator(_chart_repository)]
 Reference = Annotated[str, AfterValidator(_reference)]
 PlatformText = Annotated[str, AfterValidator(_platform)]
 FileBeside = Annotated[str, AfterValidator(_relative_file)]
+FolderInside = Annotated[str, AfterValidator(_relative_folder)]
+GitUrl = Annotated[str, AfterValidator(_plain_https_url)]
+Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.(1[1-9]|[2-9][0-9])$")]
 
 
@@ -150,6 +169,26 @@ class ManifestModel(_Model):
     licence: Text | None = None
 
 
+class KustomizationModel(_Model):
+    """One entry of ``kustomizations``."""
+
+    name: Name
+    source: Name
+    path: FolderInside
+
+
+class SourceModel(_Model):
+    """A whole sources/<name>.yaml."""
+
+    name: Name
+    licence: Text
+    git: GitUrl
+    tag: Version
+    commit: Commit
+    keep: list[FolderInside] = Field(default_factory=list)
+    alternates: list[GitUrl] = Field(default_factory=list)
+
+
 class ComponentModel(_Model):
     """A whole component.yaml."""
 
@@ -165,6 +204,7 @@ class ComponentModel(_Model):
     charts: list[ChartModel] = Field(default_factory=list)
     files: list[FileModel] = Field(default_factory=list)
     manifests: list[ManifestModel] = Field(default_factory=list)
+    kustomizations: list[KustomizationModel] = Field(default_factory=list)
 
 
 class JumpHostModel(_Model):

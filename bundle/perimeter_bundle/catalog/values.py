@@ -83,6 +83,33 @@ class ManifestSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A tree of files at one commit of a git repository."""
+
+    name: str
+    licence: str
+    git: str  # https://…
+    tag: str
+    commit: str  # 40 or 64 hexadecimal digits; what the tag must point to
+    keep: tuple[str, ...]  # folders that are kept; empty: the whole tree
+    alternates: tuple[str, ...]  # other addresses of the same repository, tried in this order
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the repository is, in the order in which they are asked."""
+        return (self.git, *self.alternates)
+
+
+@dataclass(frozen=True, slots=True)
+class KustomizationSpec:
+    """A kustomization of a source that is rendered with the real kustomize."""
+
+    name: str
+    source: SourceSpec
+    path: str  # its folder in the source
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """One component.yaml."""
 
@@ -98,6 +125,7 @@ class Component:
     charts: tuple[ChartSpec, ...]
     files: tuple[FileSpec, ...]
     manifests: tuple[ManifestSpec, ...]
+    kustomizations: tuple[KustomizationSpec, ...]
     folder: Path
 
 
@@ -119,6 +147,12 @@ class Release:
                 return component
         raise InputError("unknown-component", f"release {self.name} has no component {name}")
 
+    @property
+    def sources(self) -> tuple[SourceSpec, ...]:
+        """Every source a kustomization of the release is in, each once, by name."""
+        found = {one.source.name: one.source for c in self.components for one in c.kustomizations}
+        return tuple(found[name] for name in sorted(found))
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -126,6 +160,7 @@ class Catalog:
 
     root: Path
     components: Mapping[str, Component]
+    sources: Mapping[str, SourceSpec]
 
     @property
     def releases_folder(self) -> Path:

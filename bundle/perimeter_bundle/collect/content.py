@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from perimeter_bundle.catalog.load import SOURCES_FOLDER
 from perimeter_bundle.catalog.values import Catalog, Release
 from perimeter_bundle.collect.collections import UnpackedCollection, unpack_collections
 from perimeter_bundle.collect.own_wheel import OwnWheel
@@ -46,18 +47,20 @@ def write_content(
 
 
 def catalog_files(catalog: Catalog, release: Release) -> dict[str, bytes]:
-    """What is carried of the catalog, by path: the release's file and its components' folders.
+    """What is carried of the catalog, by path: the release's file, its components and sources.
 
     Raises InputError[odd-catalog] when the catalog holds links or special files.
     """
     wanted = {component.name for component in release.components}
+    files = {f"releases/{release.name}.yaml"}
+    files |= {f"{SOURCES_FOLDER}/{source.name}.yaml" for source in release.sources}
     tree = list_tree(catalog.root)
     if tree.odd:
         raise InputError("odd-catalog", "the catalog holds more than files", problems=tree.odd)
     return {
         path: (catalog.root / path).read_bytes()
         for path in tree.files
-        if path == f"releases/{release.name}.yaml" or path.partition("/")[0] in wanted
+        if path in files or path.partition("/")[0] in wanted
     }
 
 

@@ -100,7 +100,8 @@ def test_every_problem_of_every_file_is_told_at_once_with_its_line(tmp_path: Pat
         "manifests/shop/component.yaml:13: files[0].url: must be a full address beginning with "
         "https://",
         "manifests/shop/component.yaml:7: extra: unknown key; there are name, title, version, "
-        "licence, source, phase, needs, images, images_from, charts, files, manifests",
+        "licence, source, phase, needs, images, images_from, charts, files, manifests, "
+        "kustomizations",
     ]
 
 
@@ -198,3 +199,79 @@ def test_platforms_can_be_chosen_as_far_as_files_exist(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         with_platforms(release, ["linux/riscv64"])
     assert caught.value.problems == ("shop has no file shopctl for linux/riscv64",)
+
+
+SOURCE = """\
+name: trees
+licence: Apache-2.0
+git: https://example.org/trees
+tag: "1.0"
+commit: 0123456789abcdef0123456789abcdef01234567
+keep: [applications]
+alternates: [https://mirror.example/trees]
+"""
+KUSTOMIZATION = """\
+kustomizations:
+  - name: oak
+    source: trees
+    path: applications/oak
+"""
+
+
+def with_source(
+    folder: Path, kustomization: str = KUSTOMIZATION, source: str = SOURCE, name: str = "trees"
+) -> Path:
+    root = catalog(folder, COMPONENT + kustomization)
+    (root / "sources").mkdir()
+    (root / "sources" / f"{name}.yaml").write_text(source)
+    return root
+
+
+def test_reads_a_kustomization_and_its_source(tmp_path: Path) -> None:
+    release = loaded(with_source(tmp_path))
+    (one,) = release.component("shop").kustomizations
+    assert (one.name, one.path) == ("oak", "applications/oak")
+    assert one.source.commit == "0123456789abcdef0123456789abcdef01234567"
+    assert one.source.addresses == ("https://example.org/trees", "https://mirror.example/trees")
+    assert release.sources == (one.source,)
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc", "applications/../..", "a//b", "./a", "-o"])
+def test_a_kustomization_outside_its_source_is_refused(tmp_path: Path, path: str) -> None:
+    text = KUSTOMIZATION.replace("applications/oak", path)
+    (problem,) = problems_of(with_source(tmp_path, text))
+    assert "kustomizations[0].path: must be a plain relative path" in problem
+
+
+def test_a_kustomization_of_an_unknown_source_is_refused(tmp_path: Path) -> None:
+    text = KUSTOMIZATION.replace("source: trees", "source: shrubs")
+    (problem,) = problems_of(with_source(tmp_path, text))
+    assert "component.yaml:16: kustomizations[0].source: there is no sources/shrubs.yaml" in problem
+
+
+def test_a_kustomization_in_a_folder_that_is_not_kept_is_refused(tmp_path: Path) -> None:
+    text = KUSTOMIZATION.replace("applications/oak", "applications-old/oak")
+    (problem,) = problems_of(with_source(tmp_path, text))
+    assert "path: is not among what source trees keeps: applications" in problem
+
+
+def test_every_problem_of_a_source_is_told_at_once(tmp_path: Path) -> None:
+    bad = SOURCE.replace("https://example.org/trees", "git@example.org:trees")
+    bad = bad.replace("0123456789abcdef0123456789abcdef01234567", "main")
+    bad = bad.replace("[applications]", "[../applications]") + "branch: main\n"
+    problems = problems_of(with_source(tmp_path, source=bad))
+    for where in ("git: must be a full address", "commit: ", "keep[0]: must be", "branch: unknown"):
+        assert any(f"sources/trees.yaml:{n}: {where}" in p for p in problems for n in range(9))
+
+
+def test_a_source_is_called_as_its_file(tmp_path: Path) -> None:
+    root = with_source(tmp_path, "", name="shrubs")
+    assert problems_of(root) == [
+        "manifests/sources/shrubs.yaml:1: name: must be shrubs, as the file is called"
+    ]
+
+
+def test_two_renders_of_one_component_cannot_have_one_name(tmp_path: Path) -> None:
+    manifest = "manifests:\n  - name: oak\n    url: https://example.org/oak.yaml\n"
+    (problem,) = problems_of(with_source(tmp_path, KUSTOMIZATION + manifest))
+    assert "oak is rendered twice" in problem
