@@ -125,7 +125,7 @@ def generate_key(path: Path, password: str | None = None) -> PublicKey:
     pem = private_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
     )
-    key = PublicKey(_public_der(private_key.public_key()))
+    key = public_key_of(private_key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create(path, pem, 0o600)
@@ -165,6 +165,16 @@ def load_private_key(path: Path, password: str | None = None) -> ec.EllipticCurv
     return key
 
 
+def public_key_of(private_key: ec.EllipticCurvePrivateKey) -> PublicKey:
+    """The public half."""
+    return PublicKey(_public_der(private_key.public_key()))
+
+
+def sign_bytes(private_key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
+    """A raw DER signature over the exact bytes of ``data``; ``PublicKey.verifies`` checks it."""
+    return private_key.sign(data, _SCHEME)
+
+
 def sign_bundle(
     root: Path,
     key_path: Path,
@@ -179,12 +189,12 @@ def sign_bundle(
     Raises IntegrityError when they do not, and what load_private_key raises.
     """
     private_key = load_private_key(key_path, password)
-    key = PublicKey(_public_der(private_key.public_key()))
+    key = public_key_of(private_key)
     data = read_file(root / SUMS, MAX_SUMS_BYTES)
     sums, tree = Sums.parse(data), list_tree(root)
     check_tree(tree, sums)
     check_hashes(root, tree, sums, on_event=on_event, workers=workers)
-    signature = private_key.sign(data, _SCHEME)
+    signature = sign_bytes(private_key, data)
     write_file(root / signature_path(key.key_id), signature)
     write_file(root / sigstore_path(key.key_id), sigstore_bundle(key, data, signature))
     return key.key_id

@@ -11,6 +11,7 @@ from perimeter_installer.cli.check_command import check
 from perimeter_installer.cli.init_command import init
 from perimeter_installer.cli.load_command import load
 from perimeter_installer.cli.preflight_command import preflight
+from perimeter_installer.cli.site_facts_command import site_facts
 from perimeter_installer.cli.status_command import status
 from perimeter_installer.cli.verify_command import verify
 
@@ -33,6 +34,7 @@ def cli() -> None:
     \b
     The way, once:
       perimeter-install init       describe the site, pin the host keys
+      perimeter-install site-facts what the hosts are, for the builder (GPUs)
       perimeter-install verify     is the bundle what its builder signed?
       perimeter-install preflight  are the hosts ready? changes nothing
       perimeter-install load       fill the site's registry
@@ -50,7 +52,7 @@ def cli() -> None:
     """
 
 
-for command in (init, verify, preflight, load, apply, check, status):
+for command in (init, site_facts, verify, preflight, load, apply, check, status):
     cli.add_command(command)
 
 

@@ -59,6 +59,15 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuKind:
+    """NVIDIA GPUs of one kind: PCI id, and the name where it is known."""
+
+    device: str
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """Everything preflight knows of one host; ``clock_offset_s`` is against the jump host.
 
@@ -103,6 +112,9 @@ class HostFacts:
     unreachable_peers: tuple[str, ...] = ()
     marker_site: str = ""
     marker_release: str = ""
+    gpus: tuple[GpuKind, ...] = ()
+    nvidia_driver: str = ""  # version of what is loaded
+    secure_boot: str = "unknown"
     failed: Mapping[str, str] = field(default_factory=dict)
 
     def interface_of(self, address: str) -> Interface | None:
@@ -183,6 +195,9 @@ def _host_facts(reader: _Reader, sent_at: float, received_at: float) -> HostFact
         unreachable_peers=reader.value("unreachable_peers", many(text), ()),
         marker_site=text(marker.get("site", "")),
         marker_release=text(marker.get("release", "")),
+        gpus=reader.value("gpus", many(_gpu), ()),
+        nvidia_driver=reader.value("nvidia_driver", text, ""),
+        secure_boot=reader.value("secure_boot", text, "unknown"),
         failed=failed,
     )
 
@@ -286,3 +301,8 @@ def _interface(value: object) -> Interface:
 def _resolution(value: object) -> Resolution:
     table = _table(value)
     return Resolution(text(table["name"]), many(text)(table["addresses"]), real(table["seconds"]))
+
+
+def _gpu(value: object) -> GpuKind:
+    table = _table(value)
+    return GpuKind(text(table["device"]), text(table["name"]), number(table["count"]))

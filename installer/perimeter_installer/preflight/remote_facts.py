@@ -328,6 +328,74 @@ def active_units(names: list[str]) -> list[str]:
     return [name for name, state in zip(names, output) if state == "active"]  # noqa: B905
 
 
+NVIDIA = "0x10de"
+PCI_NAMES = ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids")
+EFI_SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+
+def gpus() -> list[dict[str, object]]:
+    """NVIDIA's display controllers (PCI class 03), each kind once with how many there are."""
+    counts: dict[str, int] = {}
+    names: dict[str, str] = {}
+    root = Path("/sys/bus/pci/devices")
+    for place in sorted(root.iterdir()) if root.is_dir() else []:
+        device = read(f"{place}/device").strip()[2:6].lower()
+        if read(f"{place}/vendor").strip() == NVIDIA and read(f"{place}/class")[:4] == "0x03":
+            counts[device] = counts.get(device, 0) + 1
+            loaded = read(f"/proc/driver/nvidia/gpus/{place.name}/information")
+            for line in loaded.splitlines():
+                if line.startswith("Model:"):
+                    names[device] = line.partition(":")[2].strip()
+    known = {} if all(device in names for device in counts) else pci_names()
+    return [
+        {"device": f"10de:{device}", "name": names.get(device) or known.get(device, ""),
+         "count": count}
+        for device, count in sorted(counts.items())
+    ]  # fmt: skip
+
+
+def pci_names() -> dict[str, str]:
+    """Names of NVIDIA's devices by their id, out of the list that lspci reads."""
+    found: dict[str, str] = {}
+    for path in PCI_NAMES:
+        inside = False
+        with suppress(OSError), Path(path).open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line[:1] not in ("\t", "#", "\n"):
+                    inside = line.startswith("10de ")
+                elif inside and line[:1] == "\t" and line[1:2] != "\t":
+                    device, _, name = line.strip().partition("  ")
+                    found.setdefault(device, name)
+    return found
+
+
+def nvidia_driver() -> str:
+    """Version of the driver that is loaded; empty when none is."""
+    words = read("/proc/driver/nvidia/version").partition("\n")[0].split()
+    versions = [word for word in words if word[:1].isdigit() and "." in word]
+    return versions[0] if versions else ""
+
+
+def secure_boot() -> str:
+    """on, off, or unknown; the variable is four bytes of attributes and one of value."""
+    if not Path("/sys/firmware/efi").is_dir():
+        # a container may hide it, a virtual machine without UEFI has none
+        return "off" if Path("/sys/firmware").is_dir() else "unknown"
+    try:
+        data = Path(EFI_SECURE_BOOT).read_bytes()
+    except FileNotFoundError:
+        return "off" if any_efi_variable() else "unknown"
+    except OSError:
+        return "unknown"
+    return {b"\x01": "on", b"\x00": "off"}.get(data[4:5], "unknown")
+
+
+def any_efi_variable() -> bool:
+    """Whether the kernel shows firmware variables at all."""
+    folder = Path(EFI_SECURE_BOOT).parent
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def main(config: dict[str, list[str]], peers: list[list[object]]) -> dict[str, object]:
     name = os.uname()
     table = mounts()
@@ -360,6 +428,9 @@ def main(config: dict[str, list[str]], peers: list[list[object]]) -> dict[str, o
         "product_uuid": lambda: read("/sys/class/dmi/id/product_uuid").strip().lower(),
         "unreachable_peers": lambda: unreachable_peers(peers),
         "marker": marker,
+        "gpus": gpus,
+        "nvidia_driver": nvidia_driver,
+        "secure_boot": secure_boot,
     }
     facts: dict[str, object] = {
         "clock": CLOCK,

@@ -132,6 +132,11 @@ def render_site(answers: SiteAnswers) -> str:
         "# generated: perimeter makes the site's CA. files: bring one (cert_file, key_file).",
         "ca:",
         "  mode: generated",
+        "",
+        "# Who brings the driver of the GPUs: container (the GPU operator), or host (you did).",
+        "# gpu:",
+        "#   driver: container",
+        "#   precompiled: prefer   # never, prefer or require modules compiled for your kernel",
     ]
     return "\n".join(lines) + "\n"
 

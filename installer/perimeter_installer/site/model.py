@@ -18,6 +18,7 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 KNOWN_HOSTS = "known_hosts"
 VAULT_KEY = "vault.key"
 TRUST_FOLDER = "trust"
+SITE_KEY = "site.key"
 STATE_FOLDER = ".perimeter"
 API_PORT = 6443
 
@@ -126,6 +127,14 @@ class Ca:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuDriver:
+    """Who brings the driver of the GPUs, and whether its modules may come compiled already."""
+
+    driver: Literal["container", "host"] = "container"
+    precompiled: Literal["never", "prefer", "require"] = "prefer"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Everything site.yaml says, defaults filled in; ``hosts`` keep their order."""
 
@@ -140,6 +149,7 @@ class Site:
     storage: Storage
     minio: Minio
     ca: Ca
+    gpu: GpuDriver = GpuDriver()
 
     def group(self, group: Group) -> tuple[Host, ...]:
         """The hosts in ``group``, in the order of site.yaml."""
@@ -185,6 +195,11 @@ class Site:
     def trust_folder(self) -> Path:
         """Public keys whose signatures this site accepts."""
         return self.folder / TRUST_FOLDER
+
+    @property
+    def site_key_file(self) -> Path:
+        """The key that signs what the site tells the builder, made by site-facts."""
+        return self.folder / SITE_KEY
 
     @property
     def state_folder(self) -> Path:

@@ -202,6 +202,14 @@ def _ca_is_complete(file: SiteFile, source: YamlSource) -> Iterator[Problem]:
             )
 
 
+def _gpu_choices_agree(file: SiteFile, source: YamlSource) -> Iterator[Problem]:
+    if file.gpu.driver == "host" and "precompiled" in file.gpu.model_fields_set:
+        yield Problem(
+            source.line("gpu", "precompiled"),
+            "gpu.precompiled: means nothing when gpu.driver is host",
+        )
+
+
 def _minio_fits_the_workers(file: SiteFile, source: YamlSource) -> Iterator[Problem]:
     workers = len(_members(file, "worker"))
     replicas, drives = minio_size(file)
@@ -254,4 +262,5 @@ RULES: tuple[Rule, ...] = (
     _folders_are_apart,
     _ca_is_complete,
     _minio_fits_the_workers,
+    _gpu_choices_agree,
 )

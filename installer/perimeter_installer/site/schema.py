@@ -238,6 +238,11 @@ class CaPart(_Part):
     key_file: FileName | None = None
 
 
+class GpuPart(_Part):
+    driver: Literal["container", "host"] = "container"
+    precompiled: Literal["never", "prefer", "require"] = "prefer"
+
+
 class SiteFile(_Part):
     """The whole of site.yaml."""
 
@@ -253,3 +258,4 @@ class SiteFile(_Part):
     storage: StoragePart = StoragePart()
     minio: MinioPart = MinioPart()
     ca: CaPart = CaPart()
+    gpu: GpuPart = GpuPart()
