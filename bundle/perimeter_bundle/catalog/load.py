@@ -24,11 +24,14 @@ from perimeter_bundle.catalog.values import (
     FileSpec,
     ImageSpec,
     KustomizationSpec,
+    LicenceRule,
     ManifestSpec,
+    ReadyCondition,
     Release,
     SourceSpec,
 )
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
@@ -52,10 +55,12 @@ def load_catalog(root: Path) -> Catalog:
         component = _load_component(path, root, sources, problems)
         if component is not None:
             components[component.name] = component
+    known = {name: source for name, source in sources.items() if source is not None}
+    catalog = Catalog(root=root, components=components, sources=known)
+    problems = problems or list(_catalog_problems(catalog))
     if problems:
         raise _refusal(problems)
-    known = {name: source for name, source in sources.items() if source is not None}
-    return Catalog(root=root, components=components, sources=known)
+    return catalog
 
 
 def load_release(catalog: Catalog, name: str) -> Release:
@@ -93,7 +98,8 @@ def load_release(catalog: Catalog, name: str) -> Release:
         components=tuple(components),
     )
     problems += [
-        document.problem(("components",), text) for text in _release_problems(release, model)
+        document.problem(("components",), text)
+        for text in _release_problems(release, model, catalog)
     ]
     if problems:
         raise _refusal(problems)
@@ -112,22 +118,59 @@ def with_platforms(release: Release, texts: Sequence[str]) -> Release:
     return changed
 
 
-def _release_problems(release: Release, model: ReleaseModel) -> Iterable[str]:
+def _catalog_problems(catalog: Catalog) -> Iterable[str]:
+    """What must hold whatever a release puts together."""
+    for component in catalog.components.values():
+        where = f"{catalog.root.name}/{component.name}/{COMPONENT_FILE}"
+        for name in component.provides:
+            if name in catalog.components:
+                yield f"{where}: provides: {name} is a component already"
+        for name in component.needs:
+            if name not in catalog.components and not catalog.providers(name):
+                yield f"{where}: needs: {name} is no component, and none provides it"
+
+
+def _release_problems(release: Release, model: ReleaseModel, catalog: Catalog) -> Iterable[str]:
     """What components say about each other."""
     for name in _twice(model.components):
         yield f"{name} stands there twice"
     for text in _twice(model.platforms):
         yield f"platform {text} stands there twice"
-    before: set[str] = set()
-    for component in release.components:
-        for needed in component.needs:
-            if needed not in before:
-                where = "after" if needed in model.components else "not at all beside"
-                yield f"{component.name} needs {needed}, which stands {where} it"
-        before.add(component.name)
+    yield from _need_problems(release, catalog)
+    for what in sorted({what for component in release.components for what in component.provides}):
+        several = [c.name for c in release.components if what in c.provides]
+        if len(several) > 1:
+            yield f"{' and '.join(several)} all provide {what}; choose one"
     for name in _twice(chart.name for c in release.components for chart in c.charts):
         yield f"two components bring a chart called {name}"
     yield from _missing_files(release)
+
+
+def _need_problems(release: Release, catalog: Catalog) -> Iterable[str]:
+    """Every pair of a component and what it needs and does not have before it."""
+    there = {component.name for component in release.components}
+    before: list[Component] = []
+    for component in release.components:
+        late = [c for c in before if component.phase.place < c.phase.place]
+        if late and component.phase is not Phase.TOOLS:
+            yield (
+                f"{component.name} (phase {component.phase.value}) stands after {late[0].name} "
+                f"(phase {late[0].phase.value}), which is installed later"
+            )
+        for needed in component.needs:
+            choice = catalog.providers(needed)
+            if any(c.name == needed or needed in c.provides for c in before):
+                continue
+            if there & {needed, *choice}:
+                yield f"{component.name} needs {needed}, which stands after it"
+            elif choice:
+                yield (
+                    f"{component.name} needs {needed}, and nothing provides it: "
+                    f"choose {' or '.join(choice)}"
+                )
+            else:
+                yield f"{component.name} needs {needed}, which stands not at all beside it"
+        before.append(component)
 
 
 def _missing_files(release: Release) -> Iterable[str]:
@@ -192,6 +235,7 @@ def _load_component(
         source=model.source,
         phase=model.phase,
         needs=tuple(model.needs),
+        provides=tuple(model.provides),
         images=tuple(
             ImageSpec(ImageReference.parse(i.reference), i.why, i.licence or model.licence)
             for i in model.images
@@ -204,6 +248,11 @@ def _load_component(
             for m in model.manifests
         ),
         kustomizations=tuple(one for one in kustomizations if one is not None),
+        licences=tuple(LicenceRule(rule.image, rule.licence) for rule in model.licences),
+        ready=tuple(
+            ReadyCondition(r.kind, r.namespace or "", r.name, r.condition, r.api_version or "")
+            for r in model.ready
+        ),
         folder=path.parent,
     )
 
@@ -214,7 +263,7 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
     if model.name in model.needs:
         yield document.problem(("needs",), "a component cannot need itself")
     brought = (model.images, model.charts, model.files, model.manifests, model.kustomizations)
-    if not (any(brought) or model.images_from):
+    if not (any(brought) or model.images_from or model.provides):
         kinds = "no images, charts, files, manifests or kustomizations"
         yield document.problem((), f"brings nothing: {kinds}")
     lists: Mapping[str, list[str]] = {
@@ -224,6 +273,9 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
         "manifests": [manifest.name for manifest in model.manifests],
         "kustomizations": [kustomization.name for kustomization in model.kustomizations],
         "needs": model.needs,
+        "provides": model.provides,
+        "licences": [rule.image for rule in model.licences],
+        "ready": [f"{one.kind} {one.namespace or ''}/{one.name}" for one in model.ready],
     }
     for key, names in lists.items():
         for name in _twice(names):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,12 +19,13 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from perimeter_bundle.catalog.strict_yaml import YamlDocument
-from perimeter_bundle.catalog.values import Phase
 from perimeter_bundle.model.errors import PerimeterError
 from perimeter_bundle.model.lock import oci_tag
+from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
@@ -116,7 +118,39 @@ FileBeside = Annotated[str, AfterValidator(_relative_file)]
 FolderInside = Annotated[str, AfterValidator(_relative_folder)]
 GitUrl = Annotated[str, AfterValidator(_plain_https_url)]
 Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+# an SPDX licence expression, as far as its form goes
+Licence = Annotated[
+    str,
+    StringConstraints(
+        max_length=300, pattern=r"^[A-Za-z0-9.+()-]+( (AND|OR|WITH) [A-Za-z0-9.+()-]+)*$"
+    ),
+]
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
+]
+ApiVersion = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/v[a-z0-9]+$")]
 PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.(1[1-9]|[2-9][0-9])$")]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyKind:
+    """How an object of a kind is waited for."""
+
+    condition: str
+    namespaced: bool = True
+
+
+# What can be waited for of Kubernetes' own kinds; Answering: the webhook's service takes calls.
+READY_KINDS = {
+    "APIService": ReadyKind("Available", namespaced=False),
+    "CustomResourceDefinition": ReadyKind("Established", namespaced=False),
+    "DaemonSet": ReadyKind("RolledOut"),
+    "Deployment": ReadyKind("Available"),
+    "Job": ReadyKind("Complete"),
+    "MutatingWebhookConfiguration": ReadyKind("Answering", namespaced=False),
+    "StatefulSet": ReadyKind("RolledOut"),
+    "ValidatingWebhookConfiguration": ReadyKind("Answering", namespaced=False),
+}
 
 
 class _Model(BaseModel):
@@ -128,7 +162,7 @@ class ImageModel(_Model):
 
     reference: Reference
     why: Text
-    licence: Text | None = None
+    licence: Licence | None = None
 
 
 class ImagesFromModel(_Model):
@@ -144,7 +178,7 @@ class ChartModel(_Model):
     version: Version
     repository: ChartRepository
     values: FileBeside | None = None
-    licence: Text | None = None
+    licence: Licence | None = None
     namespace: Name
     release_name: Name | None = None
 
@@ -156,7 +190,7 @@ class FileModel(_Model):
     version: Version | None = None
     url: HttpsUrl
     platforms: list[PlatformText] = Field(default_factory=list)
-    licence: Text | None = None
+    licence: Licence | None = None
     checksum_url: HttpsUrl | None = None
 
 
@@ -166,7 +200,39 @@ class ManifestModel(_Model):
     name: Name
     version: Version | None = None
     url: HttpsUrl
-    licence: Text | None = None
+    licence: Licence | None = None
+
+
+class LicenceModel(_Model):
+    """One entry of ``licences``."""
+
+    image: Text
+    licence: Licence
+
+
+class ReadyModel(_Model):
+    """One entry of ``ready``."""
+
+    kind: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]{0,62}$")]
+    namespace: ObjectName | None = None
+    name: ObjectName
+    condition: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{0,62}$")]
+    api_version: ApiVersion | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> ReadyModel:
+        known = READY_KINDS.get(self.kind)
+        if known is None:
+            if self.api_version is None:
+                raise ValueError(f"{self.kind} is no kind of Kubernetes itself; give api_version")
+            return self
+        if self.api_version is not None:
+            raise ValueError(f"{self.kind} is a kind of Kubernetes itself; leave api_version out")
+        if self.condition != known.condition:
+            raise ValueError(f"a {self.kind} is waited for until it is {known.condition}")
+        if known.namespaced != (self.namespace is not None):
+            raise ValueError(f"a {self.kind} has {'a' if known.namespaced else 'no'} namespace")
+        return self
 
 
 class KustomizationModel(_Model):
@@ -181,7 +247,7 @@ class SourceModel(_Model):
     """A whole sources/<name>.yaml."""
 
     name: Name
-    licence: Text
+    licence: Licence
     git: GitUrl
     tag: Version
     commit: Commit
@@ -195,16 +261,19 @@ class ComponentModel(_Model):
     name: Name
     title: Text
     version: Version
-    licence: Text
+    licence: Licence
     source: HttpsUrl
     phase: Annotated[Phase, Field(strict=False)]
     needs: list[Name] = Field(default_factory=list)
+    provides: list[Name] = Field(default_factory=list)
     images: list[ImageModel] = Field(default_factory=list)
     images_from: ImagesFromModel | None = None
     charts: list[ChartModel] = Field(default_factory=list)
     files: list[FileModel] = Field(default_factory=list)
     manifests: list[ManifestModel] = Field(default_factory=list)
     kustomizations: list[KustomizationModel] = Field(default_factory=list)
+    licences: list[LicenceModel] = Field(default_factory=list)
+    ready: list[ReadyModel] = Field(default_factory=list)
 
 
 class JumpHostModel(_Model):

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
-
-
-class Phase(Enum):
-    """The step of ``apply`` that installs a component; docs/apply.md says what each does."""
-
-    TOOLS = "tools"  # used on the jump host by later steps; no step of its own
-    REGISTRY = "registry"
-    NODE = "node"
-    CONTAINERD = "containerd"
-    KUBERNETES = "kubernetes"
-    NETWORK = "network"
-    STORAGE = "storage"
-    MINIO = "minio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +98,29 @@ class KustomizationSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LicenceRule:
+    """The licence of images that a render names, where it is not the component's."""
+
+    image: str  # glob over full references
+    licence: str
+
+    def matches(self, reference: ImageReference) -> bool:
+        """Whether it speaks of this image."""
+        return fnmatchcase(str(reference), self.image)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyCondition:
+    """An object and the state it has when its component works; docs/catalog.md has the states."""
+
+    kind: str
+    namespace: str  # empty: the kind has none
+    name: str
+    condition: str
+    api_version: str = ""  # of a kind that is not Kubernetes' own
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """One component.yaml."""
 
@@ -119,14 +130,24 @@ class Component:
     licence: str
     source: str
     phase: Phase
-    needs: tuple[str, ...]
+    needs: tuple[str, ...]  # components, or what a component provides
+    provides: tuple[str, ...]  # such as network; a release has one component that provides it
     images: tuple[ImageSpec, ...]
     kubeadm_file: str  # name of the file whose `config images list` adds images; empty: none
     charts: tuple[ChartSpec, ...]
     files: tuple[FileSpec, ...]
     manifests: tuple[ManifestSpec, ...]
     kustomizations: tuple[KustomizationSpec, ...]
+    licences: tuple[LicenceRule, ...]
+    ready: tuple[ReadyCondition, ...]
     folder: Path
+
+    def licence_of(self, reference: ImageReference) -> str:
+        """Licence of an image: as listed, else by the first rule that speaks of it, else ours."""
+        for image in self.images:
+            if image.reference == reference:
+                return image.licence
+        return next((r.licence for r in self.licences if r.matches(reference)), self.licence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +182,10 @@ class Catalog:
     root: Path
     components: Mapping[str, Component]
     sources: Mapping[str, SourceSpec]
+
+    def providers(self, name: str) -> tuple[str, ...]:
+        """Components that provide ``name``, sorted; a component's own name is no such thing."""
+        return tuple(sorted(c.name for c in self.components.values() if name in c.provides))
 
     @property
     def releases_folder(self) -> Path:

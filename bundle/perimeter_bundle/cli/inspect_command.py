@@ -13,6 +13,7 @@ from perimeter_bundle.format.layout import BUNDLE_MANIFEST, SIGNATURES, SUMS
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES
 from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.phases import CARRIED, is_installed
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import human_bytes, text_table
 
@@ -60,6 +61,7 @@ def _to_dict(manifest: BundleManifest, identity: Digest, signers: list[str]) -> 
                 "licence": component.licence,
                 "source": component.source,
                 "phase": component.phase,
+                "installed": is_installed(component.name, component.phase),
             }
             for component in manifest.components
         ],
@@ -100,12 +102,24 @@ def _text(manifest: BundleManifest, identity: Digest, signers: list[str]) -> str
         )
         for item in manifest.items
     ]
+    components = [
+        (
+            one.name,
+            one.version,
+            one.phase,
+            one.licence,
+            "" if is_installed(one.name, one.phase) else CARRIED,
+        )
+        for one in manifest.components
+    ]
     licences = [(text, str(count)) for text, count in sorted(_licences(manifest).items())]
     return "\n".join(
         [
             f"release {manifest.release} (number {manifest.number}), not verified here",
             f"identity {identity}",
             f"signatures: {', '.join(sorted(signers)) or 'none'}",
+            "",
+            text_table(["component", "version", "phase", "licence", ""], components),
             "",
             text_table(["kind", "name", "size", "licence", "component"], rows),
             "",

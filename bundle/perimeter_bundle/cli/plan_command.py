@@ -19,6 +19,7 @@ from perimeter_bundle.cli.options import (
 from perimeter_bundle.collect.plan import Plan, ask_sizes, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.model.phases import CARRIED
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import human_bytes, text_table
 
@@ -103,6 +104,8 @@ def _text(plan: Plan) -> str:
         "",
         text_table(["room needed on", "at most"], room),
     ]
+    if plan.carried:
+        lines += ["", f"{CARRIED}:", *(f"  {text}" for text in plan.carried)]
     if plan.unknown:
         lines += ["", "not known before locking:", *(f"  {text}" for text in plan.unknown)]
     return "\n".join(lines)

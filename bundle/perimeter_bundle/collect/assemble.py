@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perimeter_bundle.catalog.values import Component, Release
+from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.artifacts import Artifact
 from perimeter_bundle.collect.pull import PulledImage
 from perimeter_bundle.collect.room import FILES_FACTOR, UNPACKED_FACTOR
@@ -14,7 +14,6 @@ from perimeter_bundle.format.manifest import BundleComponent, BundleItem, ItemKi
 from perimeter_bundle.format.oci import Descriptor, OciIndex
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import FileKind, LockedChart, LockedFile
-from perimeter_bundle.model.reference import ImageReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def image_item(image: PulledImage, release: Release) -> BundleItem:
         size_bytes=sum(image.sizes.values()),
         platforms=tuple(str(platform) for platform in sorted(locked.manifests)),
         source=f"oci://{locked.reference}",
-        licence=_image_licence(component, locked.reference),
+        licence=component.licence_of(locked.reference),
         component=component.name,
         why=tuple(sorted(locked.why)),
         version=locked.reference.tag,
@@ -114,10 +113,3 @@ def all_sizes(images: Sequence[PulledImage], packed: Sequence[PackedEntry]) -> d
         sizes |= {blob.digest: blob.size_bytes for blob in blobs}
         sizes[Digest.of_bytes(one.artifact.config)] = len(one.artifact.config)
     return sizes
-
-
-def _image_licence(component: Component, reference: ImageReference) -> str:
-    for image in component.images:
-        if image.reference == reference:
-            return image.licence
-    return component.licence

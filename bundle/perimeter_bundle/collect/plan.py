@@ -21,6 +21,7 @@ from perimeter_bundle.collect.wanted import (
     wanted_images,
 )
 from perimeter_bundle.model.lock import FileKind, Lock
+from perimeter_bundle.model.phases import is_installed
 
 Sizes = Mapping[str, int]  # bytes by full reference
 
@@ -56,6 +57,7 @@ class Plan:
     items: tuple[PlanItem, ...]
     room: RoomNeeded
     unknown: tuple[str, ...]  # what can only be known after locking
+    carried: tuple[str, ...]  # components that the installer beside this program does not install
 
     def to_dict(self) -> dict[str, object]:
         """As ``plan --json`` prints it."""
@@ -66,6 +68,7 @@ class Plan:
             "items": [item.to_dict() for item in self.items],
             "room": self.room.to_dict(),
             "unknown": list(self.unknown),
+            "carried": list(self.carried),
         }
 
 
@@ -75,10 +78,15 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
     ``sizes`` is looked at only without a lock. Raises InputError[lock-mismatch] when the lock is
     not of this release.
     """
+    carried = tuple(
+        f"{one.name} {one.version} (phase {one.phase.value})"
+        for one in release.components
+        if not is_installed(one.name, one.phase.value)
+    )
     if lock is not None:
         check_lock(lock, release)
         items = _items_of(lock, {})
-        return Plan(release.name, release.number, True, items, room_of_lock(lock), ())
+        return Plan(release.name, release.number, True, items, room_of_lock(lock), (), carried)
     items = _items_of(unresolved_lock(release), sizes)
     unknown = [
         f"the images {component.kubeadm_file} {component.version} asks for: "
@@ -98,6 +106,7 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
             charts_bytes=_total(items, "chart"),
         ),
         unknown=tuple(unknown),
+        carried=carried,
     )
 
 

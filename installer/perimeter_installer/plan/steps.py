@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from perimeter_bundle.format.manifest import BundleManifest
+from perimeter_bundle.format.manifest import BundleComponent, BundleManifest
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.phases import CARRIED, Phase, is_installed
 from perimeter_installer.site.model import Site
 
 
@@ -55,7 +56,7 @@ class _Kind:
     needs_cluster: bool = False
 
 
-# The order of installation. A step runs when the release has a component of that phase.
+# The order of installation. A step runs when the release has a component that its role installs.
 _KINDS = (
     _Kind("registry", "Registry serves the bundle's images, charts and files", "registry"),
     _Kind("node", "Hosts are prepared for Kubernetes", "kubernetes", always=True),
@@ -65,7 +66,6 @@ _KINDS = (
     _Kind("storage", "Volumes are made on request", "jump", needs_cluster=True),
     _Kind("minio", "Object storage answers", "jump", needs_cluster=True),
 )
-_JUMP_PHASES = frozenset({"tools"})  # programs for the jump host: roles fetch them when needed
 STEP_NAMES = tuple(kind.name for kind in _KINDS)
 STEPS_WITH_CLUSTER = frozenset(kind.name for kind in _KINDS if kind.needs_cluster)
 
@@ -78,29 +78,34 @@ def plan(
     only: Collection[str] = (),
     allow_older: bool = False,
 ) -> tuple[Step, ...]:
-    """The steps in order.
+    """The steps in order; what is only carried has none, see ``carried``.
 
     Raises InputError: older-release, unknown-step, unknown-phase (the bundle needs a newer
-    installer),
+    installer), and carried-only when a step is asked for whose components are only carried.
     """
     _refuse_older(manifest, history, allow_older=allow_older)
-    phases = {component.phase for component in manifest.components}
-    unknown = sorted(phases - set(STEP_NAMES) - _JUMP_PHASES)
+    unknown = sorted({one.phase for one in manifest.components} - {one.value for one in Phase})
     if unknown:
         raise InputError(
             "unknown-phase",
             f"release {manifest.release} has phases that this installer does not know",
-            context={"found": ", ".join(unknown), "known": ", ".join(STEP_NAMES)},
+            context={
+                "found": ", ".join(unknown),
+                "known": ", ".join(phase.value for phase in Phase),
+            },
             hint="install the perimeter that the bundle brings along (bootstrap.sh)",
         )
     steps = tuple(
         step
         for kind in _KINDS
-        if (kind.always or kind.name in phases)
+        if (kind.always or _installed(manifest, kind.name))
         and (step := _step(kind, manifest, site, history)) is not None
     )
     names = [step.name for step in steps]
     wrong = sorted(set(only) - set(names))
+    only_carried = [one for one in carried(manifest) if one.phase in wrong]
+    if only_carried:
+        raise _carried_only(manifest, only_carried)
     if wrong:
         raise InputError(
             "unknown-step",
@@ -108,6 +113,41 @@ def plan(
             hint=f"steps are: {', '.join(names)}",
         )
     return tuple(step for step in steps if not only or step.name in only)
+
+
+def carried(manifest: BundleManifest) -> tuple[BundleComponent, ...]:
+    """Components that the bundle brings to the site's registries, and no role installs yet."""
+    return tuple(one for one in manifest.components if not is_installed(one.name, one.phase))
+
+
+def refuse_carried(manifest: BundleManifest, only: Collection[str]) -> None:
+    """Nothing is passed over in silence: all steps means every component of the release.
+
+    Raises InputError[carried-only] with each component, unless single steps are asked for.
+    """
+    components = carried(manifest)
+    if components and not only:
+        raise _carried_only(manifest, components)
+
+
+def _carried_only(manifest: BundleManifest, components: Sequence[BundleComponent]) -> InputError:
+    steps = [kind.name for kind in _KINDS if kind.always or _installed(manifest, kind.name)]
+    return InputError(
+        "carried-only",
+        f"parts of release {manifest.release} are {CARRIED}",
+        problems=[f"{one.name} {one.version} (phase {one.phase}): {CARRIED}" for one in components],
+        hint="load brings them to the site's registries; apply the rest by "
+        + " ".join(f"--step {name}" for name in steps),
+    )
+
+
+def _installed(manifest: BundleManifest, phase: str) -> list[BundleComponent]:
+    """Components of a phase that are installed."""
+    return [
+        one
+        for one in manifest.components
+        if one.phase == phase and is_installed(one.name, one.phase)
+    ]
 
 
 def _refuse_older(manifest: BundleManifest, history: History, *, allow_older: bool) -> None:
@@ -133,8 +173,7 @@ def _step(kind: _Kind, manifest: BundleManifest, site: Site, history: History) -
         hosts = tuple(host.name for host in site.nodes)
     else:
         hosts = ("localhost",)
-    components = [one for one in manifest.components if one.phase == kind.name]
-    parts = ", ".join(f"{one.name} {one.version}" for one in components)
+    parts = ", ".join(f"{one.name} {one.version}" for one in _installed(manifest, kind.name))
     return Step(
         name=kind.name,
         playbook=f"{kind.name}.yml",

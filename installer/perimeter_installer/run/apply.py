@@ -23,7 +23,7 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import ClusterError, PerimeterError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_installer.load.load import check_loaded
-from perimeter_installer.plan.steps import Step, plan
+from perimeter_installer.plan.steps import Step, plan, refuse_carried
 from perimeter_installer.run import journal
 from perimeter_installer.run.ansible import PlaybookResult
 from perimeter_installer.run.audit import audited, now_text, user_name
@@ -135,7 +135,9 @@ def plan_apply(
     )
     if options.afresh or options.check or options.only:
         history = history.forgetting_steps()
-    return plan(bundle.manifest, site, history, only=options.only, allow_older=options.allow_older)
+    steps = plan(bundle.manifest, site, history, only=options.only, allow_older=options.allow_older)
+    refuse_carried(bundle.manifest, options.only)
+    return steps
 
 
 def apply(

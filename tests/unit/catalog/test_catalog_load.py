@@ -8,9 +8,11 @@ import pytest
 
 from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.load import load_catalog, load_release, with_platforms
-from perimeter_bundle.catalog.values import Phase, Release
+from perimeter_bundle.catalog.values import ReadyCondition, Release
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
+from perimeter_bundle.model.reference import ImageReference
 
 COMPONENT = """\
 name: shop
@@ -94,14 +96,15 @@ def test_every_problem_of_every_file_is_told_at_once_with_its_line(tmp_path: Pat
     assert problems_of(catalog(tmp_path, component)) == [
         "manifests/shop/component.yaml:3: version: must be a string; put 1.0 in quotes",
         "manifests/shop/component.yaml:6: phase: Input should be 'tools', 'registry', 'node', "
-        "'containerd', 'kubernetes', 'network', 'storage' or 'minio'",
+        "'containerd', 'kubernetes', 'network', 'storage', 'minio', 'cert-manager', 'istio', "
+        "'auth', 'knative', 'kubeflow', 'gpu', 'mysql' or 'monitoring'",
         "manifests/shop/component.yaml:9: images[0].reference: write the complete reference: "
         "docker.io/example/shop:latest",
         "manifests/shop/component.yaml:13: files[0].url: must be a full address beginning with "
         "https://",
         "manifests/shop/component.yaml:7: extra: unknown key; there are name, title, version, "
-        "licence, source, phase, needs, images, images_from, charts, files, manifests, "
-        "kustomizations",
+        "licence, source, phase, needs, provides, images, images_from, charts, files, manifests, "
+        "kustomizations, licences, ready",
     ]
 
 
@@ -173,6 +176,136 @@ def test_refuses_an_order_in_which_something_needed_comes_later(tmp_path: Path) 
     assert problems_of(root) == [
         "manifests/releases/1.yaml:7: components: shop needs base, which stands after it"
     ]
+
+
+OTHER = """\
+name: {name}
+title: Another
+version: "1.0"
+licence: MIT
+source: https://example.org/other
+phase: {phase}
+"""
+
+
+def with_other(root: Path, name: str, text: str, phase: str = "storage") -> Path:
+    (root / name).mkdir()
+    (root / name / "component.yaml").write_text(OTHER.format(name=name, phase=phase) + text)
+    return root
+
+
+def test_what_is_needed_may_be_what_any_component_provides(tmp_path: Path) -> None:
+    root = catalog(
+        tmp_path, COMPONENT + "needs: [volumes]\n", RELEASE.replace("[shop]", "[disc, shop]")
+    )
+    with_other(root, "disc", "provides: [volumes]\n")
+    assert [one.name for one in loaded(root).components] == ["disc", "shop"]
+
+
+def test_every_part_that_lacks_what_it_needs_is_named_with_the_choices(tmp_path: Path) -> None:
+    root = catalog(tmp_path, COMPONENT + "needs: [volumes, base]\n")
+    with_other(root, "base", "provides: [other]\nneeds: [volumes]\n")
+    with_other(root, "disc", "provides: [volumes]\n")
+    with_other(root, "cloud", "provides: [volumes]\n")
+    assert problems_of(root) == [
+        "manifests/releases/1.yaml:7: components: shop needs volumes, and nothing provides it: "
+        "choose cloud or disc",
+        "manifests/releases/1.yaml:7: components: shop needs base, which stands not at all "
+        "beside it",
+    ]
+    (root / "releases" / "1.yaml").write_text(RELEASE.replace("[shop]", "[base, disc, shop]"))
+    assert problems_of(root) == [
+        "manifests/releases/1.yaml:7: components: base needs volumes, which stands after it"
+    ]
+
+
+def test_two_components_that_provide_the_same_exclude_each_other(tmp_path: Path) -> None:
+    root = catalog(tmp_path, release=RELEASE.replace("[shop]", "[disc, cloud, shop]"))
+    with_other(root, "disc", "provides: [volumes]\n")
+    with_other(root, "cloud", "provides: [volumes]\n")
+    assert problems_of(root) == [
+        "manifests/releases/1.yaml:7: components: disc and cloud all provide volumes; choose one"
+    ]
+
+
+def test_a_need_that_nobody_can_meet_is_refused_before_any_release(tmp_path: Path) -> None:
+    root = catalog(tmp_path, COMPONENT + "needs: [lunch]\nprovides: [disc]\n")
+    with_other(root, "disc", "provides: [volumes]\n")
+    with pytest.raises(InputError) as caught:
+        load_catalog(root)
+    assert caught.value.problems == (
+        "manifests/shop/component.yaml: provides: disc is a component already",
+        "manifests/shop/component.yaml: needs: lunch is no component, and none provides it",
+    )
+
+
+def test_components_stand_in_the_order_of_their_phases(tmp_path: Path) -> None:
+    root = catalog(tmp_path, release=RELEASE.replace("[shop]", "[shop, disc, tool]"))
+    with_other(root, "disc", "provides: [volumes]\n")
+    with_other(root, "tool", "provides: [tool-of-all]\n", phase="tools")
+    assert problems_of(root) == [
+        "manifests/releases/1.yaml:7: components: disc (phase storage) stands after shop "
+        "(phase minio), which is installed later"
+    ]
+
+
+def test_reads_what_a_component_is_when_it_is_ready(tmp_path: Path) -> None:
+    text = (
+        COMPONENT + "ready:\n"
+        "  - {kind: Deployment, namespace: shop, name: till, condition: Available}\n"
+        "  - {kind: CustomResourceDefinition, name: tills.example.org, condition: Established}\n"
+        "  - {kind: Till, api_version: example.org/v1, name: main, condition: Open}\n"
+    )
+    ready = loaded(catalog(tmp_path, text)).component("shop").ready
+    assert ready[0] == ReadyCondition("Deployment", "shop", "till", "Available")
+    assert ready[2] == ReadyCondition("Till", "", "main", "Open", "example.org/v1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("{kind: Till, name: a, condition: Open}", "Till is no kind of Kubernetes itself"),
+        ("{kind: Deployment, name: a, condition: Available}", "a Deployment has a namespace"),
+        (
+            "{kind: Deployment, namespace: b, name: a, condition: Ready}",
+            "a Deployment is waited for until it is Available",
+        ),
+        (
+            "{kind: CustomResourceDefinition, namespace: b, name: a, condition: Established}",
+            "a CustomResourceDefinition has no namespace",
+        ),
+        (
+            "{kind: Job, api_version: batch/v1, namespace: b, name: a, condition: Complete}",
+            "leave api_version out",
+        ),
+        ("{kind: Job, namespace: b, name: ../a, condition: Complete}", "pattern"),
+    ],
+)
+def test_refuses_a_condition_that_could_never_be_waited_for(
+    tmp_path: Path, entry: str, reason: str
+) -> None:
+    problems = problems_of(catalog(tmp_path, f"{COMPONENT}ready:\n  - {entry}\n"))
+    assert problems[0].startswith("manifests/shop/component.yaml:15: ready[0]")
+    assert reason in problems[0]
+
+
+def test_images_that_a_render_names_get_the_licence_of_the_first_rule(tmp_path: Path) -> None:
+    text = COMPONENT + (
+        "licences:\n"
+        "  - {image: 'docker.io/library/mysql:*', licence: GPL-2.0-only}\n"
+        "  - {image: 'docker.io/*', licence: BSD-3-Clause}\n"
+    )
+    shop = loaded(catalog(tmp_path, text)).component("shop")
+    licences = {
+        name: shop.licence_of(ImageReference.parse(name))
+        for name in ("mysql:8.4", "redis:8", "quay.io/example/shop:1.0", "quay.io/other:1")
+    }
+    assert list(licences.values()) == ["GPL-2.0-only", "BSD-3-Clause", "MIT", "MIT"]
+
+
+def test_a_licence_is_an_spdx_expression(tmp_path: Path) -> None:
+    problems = problems_of(catalog(tmp_path, COMPONENT.replace("MIT", "see the web site")))
+    assert problems[0].startswith("manifests/shop/component.yaml:4: licence: ")
 
 
 def test_an_unknown_release_names_those_there_are(tmp_path: Path) -> None:
