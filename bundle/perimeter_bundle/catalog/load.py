@@ -31,6 +31,7 @@ from perimeter_bundle.catalog.values import (
     SourceSpec,
 )
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.lock import WORKLOADS
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
@@ -260,6 +261,8 @@ def _load_component(
 def _component_problems(model: ComponentModel, document: YamlDocument, path: Path) -> Iterable[str]:
     if model.name != path.parent.name:
         yield document.problem(("name",), f"must be {path.parent.name}, as its folder is called")
+    if model.name == WORKLOADS:
+        yield document.problem(("name",), "stands for what a site brings itself")
     if model.name in model.needs:
         yield document.problem(("needs",), "a component cannot need itself")
     brought = (model.images, model.charts, model.files, model.manifests, model.kustomizations)

@@ -293,7 +293,7 @@ class ReleaseModel(_Model):
     components: Annotated[list[Name], Field(min_length=1)]
 
 
-Model = TypeVar("Model", bound=_Model)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_model(model: type[Model], document: YamlDocument, problems: list[str]) -> Model | None:
@@ -319,7 +319,7 @@ def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path[:-1]:
         if isinstance(part, str):
             model = _model_inside(model.model_fields[part].annotation)
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_inside(annotation: object) -> type[BaseModel]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from perimeter_bundle.catalog.workload_values import NO_WORKLOADS, Workloads
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
@@ -160,6 +161,7 @@ class Release:
     minimum_installer: str
     jump_host_pythons: tuple[str, ...]  # such as 3.11
     components: tuple[Component, ...]
+    workloads: Workloads = NO_WORKLOADS  # what a site adds to it
 
     def component(self, name: str) -> Component:
         """The component of this name; raises InputError[unknown-component]."""

@@ -15,9 +15,11 @@ from perimeter_bundle.cli.options import (
     network_settings,
     read_lock,
     release_options,
+    workloads_option,
 )
 from perimeter_bundle.collect.build import BuildRequest, BuildResult, build_bundle
 from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import human_bytes
 
@@ -36,6 +38,7 @@ from perimeter_bundle.terminal.text import human_bytes
     is_flag=True,
     help="Build what is locked even if a tag stands for something else now.",
 )
+@workloads_option
 @network_options
 @common_options
 def build(
@@ -46,6 +49,7 @@ def build(
     lock_path: Path | None,
     out: Path,
     skip_tag_check: bool,
+    workloads_path: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -63,7 +67,7 @@ def build(
       perimeter-bundle build 2026.11 --lock site/images.lock --out DIR --workers 8
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
-    chosen = choose(release_name, catalog_path, platforms)
+    chosen = choose(release_name, catalog_path, platforms, workloads_path)
     request = BuildRequest(
         release=chosen.release,
         catalog=chosen.catalog,
@@ -72,8 +76,12 @@ def build(
         environment=dict(os.environ),
         skip_tag_check=skip_tag_check,
     )
-    with output.reporter() as reporter:
-        upstream = open_upstream(settings, reporter.on_event)
+    with (
+        output.reporter() as reporter,
+        workload_upstream(
+            open_upstream(settings, reporter.on_event), chosen.release.workloads
+        ) as upstream,
+    ):
         result = build_bundle(request, upstream, reporter.on_event)
     output.result(_to_dict(result), _text(result))
     output.next_step(f"perimeter-bundle sign {out} --key KEY   (keygen makes one)")

@@ -13,6 +13,7 @@ from perimeter_bundle.format.layout import BUNDLE_MANIFEST, SIGNATURES, SUMS
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES
 from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.lock import WORKLOADS
 from perimeter_bundle.model.phases import CARRIED, is_installed
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import human_bytes, text_table
@@ -66,6 +67,7 @@ def _to_dict(manifest: BundleManifest, identity: Digest, signers: list[str]) -> 
             for component in manifest.components
         ],
         "items": [_item(item) for item in manifest.items],
+        "workloads": [item.name for item in manifest.items if item.component == WORKLOADS],
         "licences": dict(sorted(_licences(manifest).items())),
         "room": {
             "bundle_bytes": manifest.room.bundle_bytes,
@@ -92,16 +94,9 @@ def _item(item: BundleItem) -> dict[str, object]:
 
 
 def _text(manifest: BundleManifest, identity: Digest, signers: list[str]) -> str:
-    rows = [
-        (
-            item.kind.value,
-            item.name.rpartition("/")[2] if item.kind.value == "wheel" else item.name,
-            human_bytes(item.size_bytes),
-            item.licence,
-            item.component,
-        )
-        for item in manifest.items
-    ]
+    headings = ["kind", "name", "size", "licence", "component"]
+    rows = [_row(item) for item in manifest.items if item.component != WORKLOADS]
+    own = [_row(item)[:-1] for item in manifest.items if item.component == WORKLOADS]
     components = [
         (
             one.name,
@@ -121,10 +116,22 @@ def _text(manifest: BundleManifest, identity: Digest, signers: list[str]) -> str
             "",
             text_table(["component", "version", "phase", "licence", ""], components),
             "",
-            text_table(["kind", "name", "size", "licence", "component"], rows),
+            text_table(headings, rows),
+            *(["", "what the site brings (workloads.yaml):", ""] if own else []),
+            *([text_table(headings[:-1], own)] if own else []),
             "",
             text_table(["licence", "items"], licences),
         ]
+    )
+
+
+def _row(item: BundleItem) -> tuple[str, ...]:
+    return (
+        item.kind.value,
+        item.name.rpartition("/")[2] if item.kind.value == "wheel" else item.name,
+        human_bytes(item.size_bytes),
+        item.licence,
+        item.component,
     )
 
 

@@ -14,10 +14,12 @@ from perimeter_bundle.cli.options import (
     network_settings,
     read_lock,
     release_options,
+    workloads_option,
 )
 from perimeter_bundle.collect.compare import LockDifference, diff_locks
 from perimeter_bundle.collect.lock import lock_release, unresolved_lock
 from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.format.files import write_file
 from perimeter_bundle.model.errors import IntegrityError
@@ -36,6 +38,7 @@ from perimeter_bundle.terminal.options import Output, common_options
 )
 @click.option("--unresolved", is_flag=True, help="Write names without digests; no network is used.")
 @click.option("--accept-moved", is_flag=True, help="Accept names that stand for other bytes now.")
+@workloads_option
 @network_options
 @common_options
 def lock(
@@ -46,6 +49,7 @@ def lock(
     out: Path,
     unresolved: bool,
     accept_moved: bool,
+    workloads_path: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -64,7 +68,7 @@ def lock(
       perimeter-bundle lock 2026.11 --out site/images.lock --mirror docker.io=https://mirror.example
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
-    chosen = choose(release_name, catalog_path, platforms)
+    chosen = choose(release_name, catalog_path, platforms, workloads_path)
     before = Lock.parse(read_lock(out, release_name)) if out.exists() else None
     if unresolved:
         now = unresolved_lock(chosen.release)
@@ -73,17 +77,20 @@ def lock(
             output.reporter() as reporter,
             disc_errors(Path(tempfile.gettempdir())),
             tempfile.TemporaryDirectory(prefix="perimeter-lock-") as work,
+            workload_upstream(
+                open_upstream(settings, reporter.on_event), chosen.release.workloads
+            ) as upstream,
         ):
-            upstream = open_upstream(settings, reporter.on_event)
             now = lock_release(chosen.release, upstream, Path(work))
     difference = diff_locks(before, now)
     _refuse_moved(difference, accept_moved)
     with disc_errors(out):
         write_file(out, now.to_bytes())
     output.result(_to_dict(out, now, difference), _text(out, now, difference))
+    more = f" --workloads {workloads_path}" if workloads_path else ""
     if not now.unresolved():
         output.next_step(
-            f"review {out}, then perimeter-bundle build {release_name} --lock {out} --out DIR"
+            f"review {out}, then perimeter-bundle build {release_name} --lock {out}{more} --out DIR"
         )
 
 

@@ -13,6 +13,7 @@ import click
 from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.load import load_catalog, load_release, with_platforms
 from perimeter_bundle.catalog.values import Catalog, Release
+from perimeter_bundle.catalog.workloads import load_workloads, with_workloads
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import MAX_LOCK_BYTES
 from perimeter_bundle.registry.settings import DEFAULT_WORKERS, RegistrySettings, settings_from
@@ -48,6 +49,17 @@ def release_options(command: Callable[P, R]) -> Callable[P, R]:
         help="Folder of components and releases.  [default: perimeter's own]",
     )(command)
     return click.argument("release_name", metavar="RELEASE")(command)
+
+
+def workloads_option(command: Callable[P, R]) -> Callable[P, R]:
+    """--workloads: what a site adds to the release."""
+    return click.option(
+        "--workloads",
+        "workloads_path",
+        type=click.Path(path_type=Path),
+        envvar="PERIMETER_WORKLOADS",
+        help="Images and Python packages the site brings itself (workloads.yaml).",
+    )(command)
 
 
 def network_options(command: Callable[P, R]) -> Callable[P, R]:
@@ -93,11 +105,20 @@ def lock_option(help_text: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 bundle_argument = click.argument("bundle_path", metavar="DIR", type=click.Path(path_type=Path))
 
 
-def choose(release_name: str, catalog_path: Path | None, platforms: Sequence[str]) -> Chosen:
-    """The release of that name; raises InputError."""
+def choose(
+    release_name: str,
+    catalog_path: Path | None,
+    platforms: Sequence[str],
+    workloads_path: Path | None = None,
+) -> Chosen:
+    """The release of that name with what the site adds to it; raises InputError."""
     catalog = load_catalog(catalog_path or content_root() / "manifests")
     release = load_release(catalog, release_name)
-    return Chosen(catalog, with_platforms(release, platforms) if platforms else release)
+    if platforms:
+        release = with_platforms(release, platforms)
+    if workloads_path is not None:
+        release = with_workloads(release, load_workloads(workloads_path))
+    return Chosen(catalog, release)
 
 
 def network_settings(

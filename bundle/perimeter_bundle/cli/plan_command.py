@@ -15,9 +15,11 @@ from perimeter_bundle.cli.options import (
     network_settings,
     read_lock,
     release_options,
+    workloads_option,
 )
 from perimeter_bundle.collect.plan import Plan, ask_sizes, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.phases import CARRIED
 from perimeter_bundle.terminal.options import Output, common_options
@@ -36,6 +38,7 @@ _ROOM_OF = {
 @release_options
 @lock_option("Take names and sizes from this lock; no network is used.")
 @click.option("--no-lock", is_flag=True, help="Ask upstream even if there is a lock.")
+@workloads_option
 @network_options
 @common_options
 def plan(
@@ -45,6 +48,7 @@ def plan(
     platforms: tuple[str, ...],
     lock_path: Path | None,
     no_lock: bool,
+    workloads_path: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -61,17 +65,22 @@ def plan(
       perimeter-bundle plan 2026.11 --no-lock --ca-file /etc/ssl/company.pem --json
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
-    chosen = choose(release_name, catalog_path, platforms)
+    chosen = choose(release_name, catalog_path, platforms, workloads_path)
     lock = None if no_lock else _usable_lock(chosen, lock_path)
     sizes = {}
     if lock is None:
-        with output.reporter() as reporter:
-            upstream = open_upstream(settings, reporter.on_event)
+        with (
+            output.reporter() as reporter,
+            workload_upstream(
+                open_upstream(settings, reporter.on_event), chosen.release.workloads
+            ) as upstream,
+        ):
             sizes = dict(ask_sizes(chosen.release, upstream))
     found = plan_release(chosen.release, lock, sizes)
     output.result(found.to_dict(), _text(found))
     verb = "build" if found.locked else "lock"
-    more = " --out DIR" if found.locked else ""
+    more = f" --workloads {workloads_path}" if workloads_path else ""
+    more += " --out DIR" if found.locked else ""
     output.next_step(f"perimeter-bundle {verb} {release_name}{more}")
 
 

@@ -13,7 +13,15 @@ from perimeter_bundle.format.layout import REF_NAME_ANNOTATION
 from perimeter_bundle.format.manifest import BundleComponent, BundleItem, ItemKind, Room
 from perimeter_bundle.format.oci import Descriptor, OciIndex
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import FileKind, LockedChart, LockedFile
+from perimeter_bundle.model.lock import (
+    WORKLOADS,
+    FileKind,
+    ImageOrigin,
+    LockedChart,
+    LockedFile,
+    LockedImage,
+)
+from perimeter_bundle.model.reference import ImageReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,8 @@ def write_index(images: Sequence[PulledImage], packed: Sequence[PackedEntry]) ->
 def image_item(image: PulledImage, release: Release) -> BundleItem:
     """An image as bundle.json describes it."""
     locked = image.locked
-    component = release.component(sorted(locked.components)[0])
+    names = sorted(set(locked.components) - {WORKLOADS})
+    component = release.component(names[0]) if names else None
     first = locked.manifests[release.platforms[0]]
     return BundleItem(
         kind=ItemKind.IMAGE,
@@ -46,9 +55,13 @@ def image_item(image: PulledImage, release: Release) -> BundleItem:
         payload=first,
         size_bytes=sum(image.sizes.values()),
         platforms=tuple(str(platform) for platform in sorted(locked.manifests)),
-        source=f"oci://{locked.reference}",
-        licence=component.licence_of(locked.reference),
-        component=component.name,
+        source=_image_source(locked),
+        licence=(
+            component.licence_of(locked.reference)
+            if component
+            else _workload_licence(release, locked.reference)
+        ),
+        component=component.name if component else WORKLOADS,
         why=tuple(sorted(locked.why)),
         version=locked.reference.tag,
     )
@@ -113,3 +126,14 @@ def all_sizes(images: Sequence[PulledImage], packed: Sequence[PackedEntry]) -> d
         sizes |= {blob.digest: blob.size_bytes for blob in blobs}
         sizes[Digest.of_bytes(one.artifact.config)] = len(one.artifact.config)
     return sizes
+
+
+def _image_source(locked: LockedImage) -> str:
+    if locked.origin is ImageOrigin.REGISTRY:
+        return f"oci://{locked.reference}"
+    return f"{locked.origin.value} of the builder"
+
+
+def _workload_licence(release: Release, reference: ImageReference) -> str:
+    images = {image.reference: image.licence for image in release.workloads.images}
+    return images[reference]

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perimeter_bundle.catalog.values import Release
+from perimeter_bundle.catalog.workload_values import NO_WORKLOADS
 from perimeter_bundle.collect.wanted import wanted_charts, wanted_files, wanted_images
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
-from perimeter_bundle.model.lock import Lock, LockedChart, LockedFile, LockedImage
+from perimeter_bundle.model.lock import WORKLOADS, Lock, LockedChart, LockedFile, LockedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def check_lock(lock: Lock, release: Release) -> None:
     Images that kubeadm asks for are in no catalog: an image of a component that has
     ``images_from`` is allowed here and compared with kubeadm's own list while building.
     """
-    again = f"perimeter-bundle lock {release.name}"
+    more = "" if release.workloads == NO_WORKLOADS else " --workloads FILE"
+    again = f"perimeter-bundle lock {release.name}{more}"
     unresolved = lock.unresolved()
     if unresolved:
         raise InputError(
@@ -77,6 +79,10 @@ def check_lock(lock: Lock, release: Release) -> None:
         if in_lock != wanted:
             problems.append(f"{what}: the lock says {in_lock}, the release {wanted}")
     problems += _names_problems(lock, release)
+    foreign = workload_problems(lock, release)
+    if foreign and not problems:
+        raise _other_workloads(foreign, again, release)
+    problems += foreign
     if problems:
         raise InputError(
             "lock-mismatch",
@@ -88,11 +94,16 @@ def check_lock(lock: Lock, release: Release) -> None:
 
 def _names_problems(lock: Lock, release: Release) -> list[str]:
     open_components = {c.name for c in release.components if c.kubeadm_file}
-    images = {str(image.reference) for image in wanted_images(release)}
+    images = {
+        str(image.reference)
+        for image in wanted_images(release)
+        if image.components != (WORKLOADS,)  # compared by workload_problems
+    }
     locked_images = {
         str(image.reference)
         for image in lock.images
-        if str(image.reference) in images or not open_components.intersection(image.components)
+        if str(image.reference) in images
+        or not open_components.union({WORKLOADS}).intersection(image.components)
     }
     charts = {str(w.locked().reference): w.spec.repository for w in wanted_charts(release)}
     files = {str(wanted.locked().reference): wanted.url for wanted in wanted_files(release)}
@@ -107,6 +118,36 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
         missing = [p for p in release.platforms if p not in image.manifests]
         problems += [f"{image.reference} is not locked for {platform}" for platform in missing]
     return problems
+
+
+def workload_problems(lock: Lock, release: Release) -> list[str]:
+    """Where the lock and the site's workloads.yaml ask for different things."""
+    wanted = {str(image.reference): image.origin for image in release.workloads.images}
+    locked = {
+        str(image.reference): image.origin for image in lock.images if WORKLOADS in image.components
+    }
+    problems = [
+        f"{name} is in workloads.yaml, not in the lock" for name in wanted if name not in locked
+    ]
+    problems += [
+        f"{name} is in the lock, not in workloads.yaml" for name in locked if name not in wanted
+    ]
+    problems += [
+        f"{name}: the lock has it from {locked[name].value}, workloads.yaml from {origin.value}"
+        for name, origin in wanted.items()
+        if locked.get(name, origin) is not origin
+    ]
+    return sorted(problems)
+
+
+def _other_workloads(problems: list[str], again: str, release: Release) -> InputError:
+    if release.workloads == NO_WORKLOADS:
+        message = "the lock was written with a workloads.yaml"
+        hint = "give the same file with --workloads FILE"
+    else:
+        message = "the lock was not written with this workloads.yaml"
+        hint = f"run {again} and review the difference"
+    return InputError("lock-mismatch", message, problems=problems, hint=hint)
 
 
 def _both_ways(wanted: set[str], locked: set[str]) -> list[str]:

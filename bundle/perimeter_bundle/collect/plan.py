@@ -20,7 +20,7 @@ from perimeter_bundle.collect.wanted import (
     wanted_files,
     wanted_images,
 )
-from perimeter_bundle.model.lock import FileKind, Lock
+from perimeter_bundle.model.lock import FileKind, ImageOrigin, Lock, LockedImage
 from perimeter_bundle.model.phases import is_installed
 
 Sizes = Mapping[str, int]  # bytes by full reference
@@ -154,7 +154,7 @@ def _items_of(lock: Lock, sizes: Sizes) -> tuple[PlanItem, ...]:
             "image",
             str(image.reference),
             ", ".join(image.components),
-            image.reference.host,
+            _source_of(image),
             image.size_bytes if image.manifests else sizes.get(str(image.reference)),
         )
         for image in lock.images
@@ -167,6 +167,11 @@ def _items_of(lock: Lock, sizes: Sizes) -> tuple[PlanItem, ...]:
         kind = "file" if file.kind is FileKind.FILE else "manifest"
         items.append(PlanItem(kind, str(file.reference), file.component, file.url, size))
     return tuple(items)
+
+
+def _source_of(image: LockedImage) -> str:
+    is_remote = image.origin is ImageOrigin.REGISTRY
+    return image.reference.host if is_remote else image.origin.value
 
 
 def _total(items: tuple[PlanItem, ...], kind: str) -> int:

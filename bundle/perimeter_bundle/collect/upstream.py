@@ -10,6 +10,7 @@ from perimeter_bundle.collect.fetch import FileFetcher
 from perimeter_bundle.collect.scheduler import FetchTask, fetch_all
 from perimeter_bundle.model.events import OnEvent, ignore_events
 from perimeter_bundle.registry.client import RegistryClient
+from perimeter_bundle.registry.resolve import ImageSource
 from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.stop import Stop
 from perimeter_bundle.registry.transport import Transport
@@ -19,9 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Registries and file servers over one pool of connections."""
+    """Registries and file servers over one pool of connections.
 
-    images: RegistryClient
+    ``images`` may hold more than registries: what a site brings from the builder itself.
+    """
+
+    images: ImageSource
     files: FileFetcher
     stop: Stop
     workers: int

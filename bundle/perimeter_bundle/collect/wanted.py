@@ -6,7 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release
-from perimeter_bundle.model.lock import FileKind, LockedChart, LockedFile, LockedImage
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.lock import (
+    WORKLOADS,
+    FileKind,
+    ImageOrigin,
+    LockedChart,
+    LockedFile,
+    LockedImage,
+)
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
@@ -18,6 +26,7 @@ class WantedImage:
     reference: ImageReference
     components: tuple[str, ...]
     why: tuple[str, ...]
+    origin: ImageOrigin = ImageOrigin.REGISTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,10 @@ class WantedChart:
 def wanted_images(
     release: Release, from_kubeadm: Sequence[tuple[str, ImageReference]] = ()
 ) -> tuple[WantedImage, ...]:
-    """Every image the catalog lists, and those kubeadm listed (component name, reference)."""
+    """Every image the catalog or the site lists, and those kubeadm listed (component, reference).
+
+    Raises InputError[name-taken] when the site brings another image under a name of the catalog.
+    """
     needs: dict[ImageReference, list[tuple[str, str]]] = {}
     for component in release.components:
         for image in component.images:
@@ -78,14 +90,42 @@ def wanted_images(
     for name, reference in from_kubeadm:
         why = f"kubeadm {release.component(name).version} asks for it"
         needs.setdefault(reference, []).append((name, why))
+    origins = _add_workloads(release, needs)
     return tuple(
         WantedImage(
             reference,
             tuple(sorted({component for component, _ in pairs})),
-            tuple(sorted({f"{component}: {why}" for component, why in pairs})),
+            tuple(sorted({f"{_asker(component)}: {why}" for component, why in pairs})),
+            origins.get(reference, ImageOrigin.REGISTRY),
         )
         for reference, pairs in sorted(needs.items(), key=lambda item: str(item[0]))
     )
+
+
+def _add_workloads(
+    release: Release, needs: dict[ImageReference, list[tuple[str, str]]]
+) -> dict[ImageReference, ImageOrigin]:
+    """Adds the site's images to ``needs``; where each of them comes from."""
+    taken = [
+        f"{image.reference}: {', '.join(sorted({name for name, _ in needs[image.reference]}))}"
+        for image in release.workloads.images
+        if image.origin is not ImageOrigin.REGISTRY and image.reference in needs
+    ]
+    if taken:
+        raise InputError(
+            "name-taken",
+            "workloads.yaml brings images under names that components of the release use",
+            problems=taken,
+            hint="give them names of their own",
+        )
+    for image in release.workloads.images:
+        needs.setdefault(image.reference, []).append((WORKLOADS, image.why))
+    return {image.reference: image.origin for image in release.workloads.images}
+
+
+def _asker(component: str) -> str:
+    """Who asks, as ``why`` says it."""
+    return "workloads.yaml" if component == WORKLOADS else component
 
 
 def unresolved_image(image: WantedImage) -> LockedImage:
@@ -98,6 +138,7 @@ def unresolved_image(image: WantedImage) -> LockedImage:
         size_bytes=0,
         components=image.components,
         why=image.why,
+        origin=image.origin,
     )
 
 

@@ -12,6 +12,7 @@ from perimeter_bundle.format.layout import BUNDLE_FORMAT
 from perimeter_bundle.format.strict_json import MIB, dump_object, parse_object
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError
+from perimeter_bundle.model.lock import WORKLOADS
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reader import Reader, Table, repeated
 from perimeter_bundle.model.reference import ImageReference
@@ -228,7 +229,7 @@ def _contradictions(manifest: BundleManifest) -> list[str]:
     problems += [
         f"item {item.name} belongs to {item.component}, which is not a component"
         for item in manifest.items
-        if item.component and item.component not in components
+        if item.component not in (*components, WORKLOADS, "")
     ]
     return problems
 

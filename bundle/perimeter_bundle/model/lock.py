@@ -22,6 +22,7 @@ from perimeter_bundle.model.reference import INTERNAL_HOST, ImageReference
 from perimeter_bundle.model.toml_writer import TomlValue, toml_table
 
 LOCK_FORMAT = "perimeter-lock/1"
+WORKLOADS = "workloads"  # in place of a component: what workloads.yaml asks for
 MAX_LOCK_BYTES = 16 * 1024 * 1024
 HEADER = (
     "# Pins of one release. Written by perimeter-bundle lock; review the difference, do not edit.\n"
@@ -33,6 +34,15 @@ class FileKind(Enum):
 
     FILE = "file"  # a program or archive that is put on a node
     MANIFEST = "manifest"  # Kubernetes objects that are applied
+
+
+class ImageOrigin(Enum):
+    """Where the bytes of an image came from; never a path of the machine that had them."""
+
+    REGISTRY = "registry"
+    OCI_LAYOUT = "oci-layout"
+    DOCKER_ARCHIVE = "docker-archive"
+    DOCKER_ENGINE = "docker-engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +59,9 @@ class LockedImage:
     media_type: str
     manifests: Mapping[Platform, Digest]
     size_bytes: int
-    components: tuple[str, ...]
+    components: tuple[str, ...]  # WORKLOADS stands for the site's own workloads.yaml
     why: tuple[str, ...]
+    origin: ImageOrigin = ImageOrigin.REGISTRY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "components", tuple(sorted(self.components)))
@@ -218,6 +229,7 @@ def _image_pairs(image: LockedImage) -> dict[str, TomlValue]:
         "size_bytes": image.size_bytes,
         "components": image.components,
         "why": image.why,
+        **({} if image.origin is ImageOrigin.REGISTRY else {"origin": image.origin.value}),
     }
 
 
@@ -261,6 +273,11 @@ def _read_image(reader: Reader, table: Mapping[str, object], where: str) -> Lock
         size_bytes=reader.count(table, "size_bytes", where),
         components=tuple(reader.each(table, "components", where, str)),
         why=tuple(reader.each(table, "why", where, str)),
+        origin=(
+            reader.value(table, "origin", where, ImageOrigin, ImageOrigin.REGISTRY)
+            if "origin" in table
+            else ImageOrigin.REGISTRY
+        ),
     )
 
 
@@ -294,7 +311,10 @@ def _read_file(reader: Reader, table: Mapping[str, object], where: str) -> Locke
     )
 
 
-_IMAGE_KEYS = ("reference", "digest", "media_type", "manifests", "size_bytes", "components", "why")
+_IMAGE_KEYS = (
+    *("reference", "digest", "media_type", "manifests", "size_bytes", "components", "why"),
+    "origin",
+)
 _CHART_KEYS = ("name", "version", "component", "source", "url", "digest", "size_bytes")
 _FILE_KEYS = ("name", "version", "component", "kind", "platform", "url", "digest", "size_bytes")
 _NO_REFERENCE = ImageReference("invalid.invalid", "x", "x")

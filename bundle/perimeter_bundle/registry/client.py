@@ -9,35 +9,27 @@ review it, and from then on nobody is asked again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from perimeter_bundle.format.oci import (
-    INDEX_TYPES,
-    MAX_MANIFEST_BYTES,
-    Descriptor,
-    ImageManifest,
-    OciIndex,
-)
+from perimeter_bundle.format.oci import MAX_MANIFEST_BYTES, Descriptor
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import InputError, IntegrityError, NetworkError
+from perimeter_bundle.model.errors import IntegrityError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.registry.answer import Answer
 from perimeter_bundle.registry.auth import Authenticator
-from perimeter_bundle.registry.choose import choose_manifest, platforms_of, runs_on
 from perimeter_bundle.registry.credentials import CredentialStore
 from perimeter_bundle.registry.endpoints import Endpoint, endpoints_for
 from perimeter_bundle.registry.manifests import (
     ACCEPTED_TYPES,
     FetchedManifest,
     checked_manifest,
-    platform_of_config,
     refuse_other_digest,
 )
-from perimeter_bundle.registry.part_file import MAX_BLOB_BYTES, Wanted
+from perimeter_bundle.registry.part_file import Wanted
+from perimeter_bundle.registry.resolve import Resolved, refuse_absurd, resolve
 from perimeter_bundle.registry.retry import Clock, Retrier
 from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.stop import Stop
@@ -45,41 +37,6 @@ from perimeter_bundle.registry.transfer import Verified, download
 from perimeter_bundle.registry.transport import Transport
 
 T = TypeVar("T")
-
-IMAGE_CONFIG_TYPES: Final = frozenset(
-    {
-        "application/vnd.oci.image.config.v1+json",
-        "application/vnd.docker.container.image.v1+json",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """What a reference stands for, for the platforms that were asked for.
-
-    ``digest`` and ``raw`` are the index when upstream has one, else the single manifest.
-    ``descriptors`` are the configurations and layers of all ``manifests``, each blob once.
-    """
-
-    reference: ImageReference
-    digest: Digest
-    media_type: str
-    raw: bytes
-    manifests: Mapping[Platform, FetchedManifest]
-    descriptors: tuple[Descriptor, ...]
-
-    @property
-    def is_index(self) -> bool:
-        """Whether upstream has an index under this name."""
-        return self.media_type in INDEX_TYPES
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of everything: index, manifests, configurations, layers, each once."""
-        texts = {self.digest: len(self.raw)}
-        texts |= {manifest.digest: len(manifest.raw) for manifest in self.manifests.values()}
-        return sum(texts.values()) + sum(blob.size_bytes for blob in self.descriptors)
 
 
 class RegistryClient:
@@ -108,18 +65,7 @@ class RegistryClient:
         Raises NetworkError, IntegrityError, and InputError[platform-missing] with the platforms
         there are.
         """
-        top = self.fetch_manifest(reference)
-        if isinstance(top.parsed, OciIndex):
-            manifests = self._manifests_of(reference, top.parsed, platforms)
-        else:
-            manifests = self._single(reference, top, top.parsed, platforms)
-        blobs: dict[Digest, Descriptor] = {}
-        for manifest in manifests.values():
-            if isinstance(manifest.parsed, ImageManifest):
-                _collect(blobs, manifest.parsed.descriptors, reference)
-        return Resolved(
-            reference, top.digest, top.media_type, top.raw, manifests, tuple(blobs.values())
-        )
+        return resolve(self, reference, platforms)
 
     def fetch_manifest(
         self, reference: ImageReference, digest: Digest | None = None
@@ -159,7 +105,7 @@ class RegistryClient:
 
         Errors as ``transfer.download``.
         """
-        _refuse_absurd(descriptor, reference)
+        refuse_absurd(descriptor, reference)
         short = descriptor.digest.hex[:12]
         wanted = Wanted(f"{reference.name}@{short}", descriptor.digest, descriptor.size_bytes)
 
@@ -241,82 +187,3 @@ class RegistryClient:
                 problems.append(f"mirror {endpoint.host}: {error.message}: {found}")
                 self.on_event(Event(EventKind.WARNING, str(reference), problems[-1]))
         raise AssertionError("unreachable: the last place is no mirror")
-
-    def _manifests_of(
-        self, reference: ImageReference, index: OciIndex, platforms: Sequence[Platform]
-    ) -> dict[Platform, FetchedManifest]:
-        chosen = {wanted: choose_manifest(index.manifests, wanted) for wanted in platforms}
-        missing = [wanted for wanted, entry in chosen.items() if entry is None]
-        if missing:
-            raise _platform_missing(reference, missing, platforms_of(index.manifests))
-        manifests = {}
-        for wanted, entry in chosen.items():
-            if entry is None:
-                continue
-            if entry.size_bytes > MAX_MANIFEST_BYTES:
-                _refuse_size(reference, entry.digest, entry.size_bytes, MAX_MANIFEST_BYTES)
-            manifest = self.fetch_manifest(reference, entry.digest)
-            if len(manifest.raw) != entry.size_bytes:
-                _refuse_size(reference, entry.digest, entry.size_bytes, len(manifest.raw))
-            if not isinstance(manifest.parsed, ImageManifest):
-                raise IntegrityError(
-                    "bad-manifest",
-                    f"{reference}: the index names another index for {wanted}",
-                    hint="nested indexes are not supported; name the inner one by its digest",
-                )
-            manifests[wanted] = manifest
-        return manifests
-
-    def _single(
-        self,
-        reference: ImageReference,
-        top: FetchedManifest,
-        manifest: ImageManifest,
-        platforms: Sequence[Platform],
-    ) -> dict[Platform, FetchedManifest]:
-        """A manifest without an index: only its configuration tells what it was built for."""
-        built_for: tuple[Platform, ...] = ()
-        if manifest.config.media_type in IMAGE_CONFIG_TYPES and platforms:
-            config = self.fetch_small_blob(reference, manifest.config, MAX_MANIFEST_BYTES)
-            built_for = (platform_of_config(config, reference),)
-            missing = [wanted for wanted in platforms if not runs_on(built_for[0], wanted)]
-            if missing:
-                raise _platform_missing(reference, missing, built_for)
-        # anything that is not an image (a chart, an artifact) is the same on every platform
-        return dict.fromkeys(platforms, top)
-
-
-def _collect(
-    blobs: dict[Digest, Descriptor], found: Sequence[Descriptor], reference: ImageReference
-) -> None:
-    for descriptor in found:
-        _refuse_absurd(descriptor, reference)
-        known = blobs.setdefault(descriptor.digest, descriptor)
-        if known.size_bytes != descriptor.size_bytes:
-            _refuse_size(reference, known.digest, known.size_bytes, descriptor.size_bytes)
-
-
-def _refuse_absurd(descriptor: Descriptor, reference: ImageReference) -> None:
-    if descriptor.size_bytes > MAX_BLOB_BYTES:
-        _refuse_size(reference, descriptor.digest, descriptor.size_bytes, MAX_BLOB_BYTES)
-
-
-def _refuse_size(reference: ImageReference, digest: Digest, promised: int, found: int) -> None:
-    raise IntegrityError(
-        "size-mismatch",
-        f"refused {reference}: a size in its manifest is wrong",
-        context={"blob": digest, "promised": f"{promised} bytes", "found": f"{found} bytes"},
-        hint="the image is damaged upstream",
-    )
-
-
-def _platform_missing(
-    reference: ImageReference, missing: Sequence[Platform], there: Sequence[Platform]
-) -> InputError:
-    names = ", ".join(map(str, missing))
-    return InputError(
-        "platform-missing",
-        f"{reference} has nothing for {names}",
-        context={"there is": ", ".join(map(str, there)) or "no platform at all"},
-        hint="collect another platform, or use a tag that was built for this one",
-    )

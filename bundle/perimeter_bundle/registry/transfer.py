@@ -79,15 +79,15 @@ def download(
             context={"promised": f"{wanted.size_bytes} bytes", "limit": wanted.limit_bytes},
         )
     # 7. before anything is asked for
-    present = _already_there(target, wanted, verified, retrier, on_event)
+    present = already_there(target, wanted, verified, retrier.stop.check, on_event)
     if present is not None:
-        on_event(_event(EventKind.SKIP, wanted, present))
+        on_event(transfer_event(EventKind.SKIP, wanted, present))
         return present
     target.parent.mkdir(parents=True, exist_ok=True)
     # 2.
     part = open_part(target, wanted, retrier.stop.check)
     try:
-        on_event(_event(EventKind.START, wanted, part.bytes_done))
+        on_event(transfer_event(EventKind.START, wanted, part.bytes_done))
         size = _fetch(open_source, part, wanted, retrier, on_event)
         # 5. the digest was right
         os.fsync(part.descriptor)
@@ -99,7 +99,7 @@ def download(
         os.close(part.descriptor)
     if verified is not None:
         verified.add(target)
-    on_event(_event(EventKind.FINISH, wanted, size))
+    on_event(transfer_event(EventKind.FINISH, wanted, size))
     return size
 
 
@@ -109,11 +109,11 @@ def hash_file(path: Path, digest: Digest, check: Callable[[], None] | None = Non
         return Digest.of_hasher(hash_stream(stream.fileno(), digest, check)[0])
 
 
-def _already_there(
+def already_there(
     target: Path,
     wanted: Wanted,
     verified: Verified | None,
-    retrier: Retrier,
+    check: Callable[[], None],
     on_event: OnEvent,
 ) -> int | None:
     """The size of a target that holds the right bytes; removes one that does not."""
@@ -121,7 +121,7 @@ def _already_there(
         size = target.stat().st_size
         if verified is not None and target in verified:
             return size
-        if hash_file(target, wanted.digest, retrier.stop.check) == wanted.digest:
+        if hash_file(target, wanted.digest, check) == wanted.digest:
             if verified is not None:
                 verified.add(target)
             return size
@@ -198,7 +198,7 @@ def _fetch_rest(open_source: OpenSource, part: PartFile, wanted: Wanted, on_even
             part.write(data)  # 1.
             if part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES:
                 part.reported_bytes = part.bytes_done
-                on_event(_event(EventKind.PROGRESS, wanted, part.bytes_done))
+                on_event(transfer_event(EventKind.PROGRESS, wanted, part.bytes_done))
         got = part.bytes_done - before
     # 4.
     if promised is not None and got < promised:
@@ -266,5 +266,6 @@ def refuse_larger(size: int, limit: int, task: str, answer: Answer) -> None:
     )
 
 
-def _event(kind: EventKind, wanted: Wanted, done: int) -> Event:
+def transfer_event(kind: EventKind, wanted: Wanted, done: int) -> Event:
+    """How far ``wanted`` has come."""
     return Event(kind, wanted.task, done_bytes=done, total_bytes=wanted.size_bytes)

@@ -1,0 +1,1 @@
+"""Images from the builder itself: OCI layouts, docker save archives, the Docker engine."""
