@@ -35,6 +35,7 @@ from perimeter_bundle.model.lock import WORKLOADS
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.coherence.rules import Acceptance, Product
 
 COMPONENT_FILE = "component.yaml"
 SOURCES_FOLDER = "sources"
@@ -97,6 +98,7 @@ def load_release(catalog: Catalog, name: str) -> Release:
         minimum_installer=model.minimum_installer,
         jump_host_pythons=tuple(model.jump_host.pythons),
         components=tuple(components),
+        acceptances=tuple(Acceptance(one.finding, one.reason) for one in model.accept),
     )
     problems += [
         document.problem(("components",), text)
@@ -142,6 +144,10 @@ def _release_problems(release: Release, model: ReleaseModel, catalog: Catalog) -
         several = [c.name for c in release.components if what in c.provides]
         if len(several) > 1:
             yield f"{' and '.join(several)} all provide {what}; choose one"
+    for text in _twice(one.finding for one in model.accept):
+        yield f"{text} is accepted twice"
+    for name in _twice(product.name for c in release.components for product in c.products):
+        yield f"two components have a coherence rule called {name}"
     for name in _twice(chart.name for c in release.components for chart in c.charts):
         yield f"two components bring a chart called {name}"
     yield from _missing_files(release)
@@ -255,6 +261,10 @@ def _load_component(
             for r in model.ready
         ),
         folder=path.parent,
+        products=tuple(
+            Product(one.product, tuple(one.images), one.same, one.evidence)
+            for one in model.coherence
+        ),
     )
 
 
@@ -275,6 +285,7 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
         "files": [file.name for file in model.files],
         "manifests": [manifest.name for manifest in model.manifests],
         "kustomizations": [kustomization.name for kustomization in model.kustomizations],
+        "coherence": [one.product for one in model.coherence],
         "needs": model.needs,
         "provides": model.provides,
         "licences": [rule.image for rule in model.licences],

@@ -28,6 +28,7 @@ from perimeter_bundle.model.lock import oci_tag
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.coherence.rules import Same
 
 _PLACEHOLDER = re.compile(r"\{[^}]*\}?")
 _KNOWN_PLACEHOLDERS = ("{version}", "{arch}", "{os}")
@@ -114,6 +115,10 @@ HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 ChartRepository = Annotated[str, AfterValidator(_chart_repository)]
 Reference = Annotated[str, AfterValidator(_reference)]
 PlatformText = Annotated[str, AfterValidator(_platform)]
+RepositoryGlob = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:-]*/[a-z0-9._/*?-]+$")
+]
+FindingId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+:[^\x00-\x20]+$", max_length=500)]
 FileBeside = Annotated[str, AfterValidator(_relative_file)]
 FolderInside = Annotated[str, AfterValidator(_relative_folder)]
 GitUrl = Annotated[str, AfterValidator(_plain_https_url)]
@@ -255,6 +260,15 @@ class SourceModel(_Model):
     alternates: list[GitUrl] = Field(default_factory=list)
 
 
+class ProductModel(_Model):
+    """One entry of ``coherence``."""
+
+    product: Name
+    images: Annotated[list[RepositoryGlob], Field(min_length=1)]
+    same: Annotated[Same, Field(strict=False)] = Same.VERSION
+    evidence: Text
+
+
 class ComponentModel(_Model):
     """A whole component.yaml."""
 
@@ -274,12 +288,20 @@ class ComponentModel(_Model):
     kustomizations: list[KustomizationModel] = Field(default_factory=list)
     licences: list[LicenceModel] = Field(default_factory=list)
     ready: list[ReadyModel] = Field(default_factory=list)
+    coherence: list[ProductModel] = Field(default_factory=list)
 
 
 class JumpHostModel(_Model):
     """``jump_host`` of a release: what the wheelhouse must work with."""
 
     pythons: Annotated[list[PythonVersion], Field(min_length=1)]
+
+
+class AcceptModel(_Model):
+    """One entry of ``accept``: a finding of the coherence rules, and why it may stay."""
+
+    finding: FindingId
+    reason: Text
 
 
 class ReleaseModel(_Model):
@@ -291,6 +313,7 @@ class ReleaseModel(_Model):
     minimum_installer: Version
     jump_host: JumpHostModel
     components: Annotated[list[Name], Field(min_length=1)]
+    accept: list[AcceptModel] = Field(default_factory=list)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -12,6 +12,7 @@ from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.coherence.rules import Acceptance, Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Component:
     licences: tuple[LicenceRule, ...]
     ready: tuple[ReadyCondition, ...]
     folder: Path
+    products: tuple[Product, ...] = ()  # images that must be at one version
 
     def licence_of(self, reference: ImageReference) -> str:
         """Licence of an image: as listed, else by the first rule that speaks of it, else ours."""
@@ -162,6 +164,7 @@ class Release:
     jump_host_pythons: tuple[str, ...]  # such as 3.11
     components: tuple[Component, ...]
     workloads: Workloads = NO_WORKLOADS  # what a site adds to it
+    acceptances: tuple[Acceptance, ...] = ()  # of what the coherence rules find
 
     def component(self, name: str) -> Component:
         """The component of this name; raises InputError[unknown-component]."""

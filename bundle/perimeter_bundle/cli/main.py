@@ -6,11 +6,13 @@ import click
 
 from perimeter_bundle import __version__
 from perimeter_bundle.cli.build_command import build
+from perimeter_bundle.cli.diff_command import diff
 from perimeter_bundle.cli.inspect_command import inspect
 from perimeter_bundle.cli.lock_command import lock
 from perimeter_bundle.cli.plan_command import plan
 from perimeter_bundle.cli.sign_commands import keygen, sign
 from perimeter_bundle.cli.verify_command import verify
+from perimeter_bundle.cli.why_command import why
 from perimeter_bundle.terminal.guard import run_guarded
 
 
@@ -33,6 +35,8 @@ def cli() -> None:
     The way, once:
       perimeter-bundle plan 2026.11               what will be collected, and room needed
       perimeter-bundle lock 2026.11               names → digests → images.lock; review it
+      perimeter-bundle diff OLD NEW               what changed since the lock before
+      perimeter-bundle why IMAGE                  which component, object and field asks for it
       perimeter-bundle build 2026.11 --out DIR    only what is locked; can be interrupted
       perimeter-bundle keygen --out builder.key   once; carry builder.pub to the site
       perimeter-bundle sign DIR --key builder.key
@@ -47,7 +51,7 @@ def cli() -> None:
     """
 
 
-for command in (plan, lock, build, keygen, sign, verify, inspect):
+for command in (plan, lock, diff, why, build, keygen, sign, verify, inspect):
     cli.add_command(command)
 
 

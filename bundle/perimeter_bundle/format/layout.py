@@ -19,6 +19,8 @@ BLOBS = "blobs"
 BUNDLE_MANIFEST = "manifest/bundle.json"
 LOCK = "manifest/images.lock"
 RENDERED = "manifest/rendered"
+DISCOVERY = "manifest/discovery.json"
+COHERENCE = "manifest/coherence.json"
 
 # what runs on the closed side
 CONTENT = "content"
