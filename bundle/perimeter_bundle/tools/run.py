@@ -11,9 +11,12 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from perimeter_bundle.model.errors import HostError
 
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHOWN_OUTPUT_BYTES = 2000
+_STOP_CHECK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +55,88 @@ def run_tool(
     what: str,
     input_bytes: bytes | None = None,
     hint: str | None = None,
+    file_limit_bytes: int | None = None,
+    check_stop: Callable[[], None] | None = None,
 ) -> Completed:
     """Run a program in ``folder`` to its end; ``what`` says in errors what was attempted.
 
-    Without ``input_bytes`` it reads an empty input. ``hint`` is what to do when it fails.
-    Raises HostError[tool-missing], [tool-failed] with the end of its output, [tool-timeout].
+    Without ``input_bytes`` it reads an empty input. ``hint`` is what to do when it fails. With
+    ``file_limit_bytes`` neither its output nor any file it writes grows past that, and
+    ``check_stop`` may raise to end it early.
+    Raises HostError[tool-missing], [tool-failed] with the end of its output, [tool-timeout],
+    [tool-output] past the limit.
     """
     words = [str(argument) for argument in arguments]
     log.debug("run in %s: %s", folder, shlex.join(words))
+    if file_limit_bytes is not None:
+        limits = _Limits(timeout_s, file_limit_bytes, check_stop)
+        return _run_limited(words, folder, environment, limits, what, hint)
+    process = _start(
+        words,
+        folder,
+        environment,
+        what,
+        subprocess.DEVNULL if input_bytes is None else subprocess.PIPE,
+        (subprocess.PIPE, subprocess.PIPE),
+    )
+    stdout, stderr = _ended(process, input_bytes, timeout_s, what, words[0])
+    _refuse_failed(process.returncode, stdout, stderr, what, words[0], hint)
+    return Completed(stdout, stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    timeout_s: float
+    file_bytes: int
+    check_stop: Callable[[], None] | None
+
+
+def _run_limited(
+    words: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    limits: _Limits,
+    what: str,
+    hint: str | None,
+) -> Completed:
+    # the kernel holds the limit, for this program and all it starts; its output is a file too
+    blocks = str(max(1, limits.file_bytes // 512))
+    limited = ["/bin/sh", "-c", 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"', "sh", blocks]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = _start(
+            [*limited, *words], folder, environment, what, subprocess.DEVNULL, (out, err)
+        )
+        _wait(process, limits, what, words[0])
+        out.seek(0)
+        stdout = out.read()
+        err.seek(0)
+        stderr = err.read()
+    if process.returncode in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):
+        raise HostError(
+            "tool-output", f"{what}: {words[0]} wrote more than {limits.file_bytes} bytes"
+        )
+    if process.returncode == 127:
+        raise HostError("tool-missing", f"{what}: {words[0]} cannot be started")
+    _refuse_failed(process.returncode, stdout, stderr, what, words[0], hint)
+    return Completed(stdout, stderr)
+
+
+def _start(
+    words: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    what: str,
+    stdin: int,
+    outputs: tuple[int | IO[bytes], int | IO[bytes]],
+) -> subprocess.Popen[bytes]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             words,
             cwd=folder,
             env=dict(environment),
-            stdin=subprocess.DEVNULL if input_bytes is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=stdin,
+            stdout=outputs[0],
+            stderr=outputs[1],
             start_new_session=True,
         )
     except OSError as error:
@@ -75,23 +145,56 @@ def run_tool(
             f"{what}: {words[0]} cannot be started: {error.strerror}",
             hint="is the folder on a file system mounted noexec?" if error.errno == 13 else None,
         ) from error
+
+
+def _ended(
+    process: subprocess.Popen[bytes],
+    input_bytes: bytes | None,
+    timeout_s: float,
+    what: str,
+    program: str,
+) -> tuple[bytes, bytes]:
     try:
-        stdout, stderr = process.communicate(input_bytes, timeout=timeout_s)
+        return process.communicate(input_bytes, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise HostError(
-            "tool-timeout", f"{what}: {words[0]} did not end within {timeout_s:g} s"
+            "tool-timeout", f"{what}: {program} did not end within {timeout_s:g} s"
         ) from error
     finally:
         _end_group(process)
-    if process.returncode != 0:
+
+
+def _wait(process: subprocess.Popen[bytes], limits: _Limits, what: str, program: str) -> None:
+    ends = time.monotonic() + limits.timeout_s
+    try:
+        while True:
+            try:
+                process.wait(_STOP_CHECK_S)
+            except subprocess.TimeoutExpired as error:
+                if limits.check_stop:
+                    limits.check_stop()
+                if time.monotonic() > ends:
+                    raise HostError(
+                        "tool-timeout",
+                        f"{what}: {program} did not end within {limits.timeout_s:g} s",
+                    ) from error
+            else:
+                return
+    finally:
+        _end_group(process)
+
+
+def _refuse_failed(
+    status: int, stdout: bytes, stderr: bytes, what: str, program: str, hint: str | None
+) -> None:
+    if status != 0:
         output = (stderr.strip() or stdout.strip())[-_SHOWN_OUTPUT_BYTES:]
         raise HostError(
             "tool-failed",
-            f"{what}: {Path(words[0]).name} ended with status {process.returncode}",
+            f"{what}: {Path(program).name} ended with status {status}",
             problems=output.decode("utf-8", "replace").splitlines(),
             hint=hint,
         )
-    return Completed(stdout, stderr)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
