@@ -22,12 +22,14 @@ UPSTREAM_CA = "/etc/ssl/upstream-ca.crt"
 # on the builder
 BUILDER_VENV = "/opt/perimeter-bundle"
 LOCK = "/srv/images.lock"
-BUNDLE_AT_BUILDER = f"/srv/bundles/{RELEASE}"
+BUNDLES = "/srv/bundles"
+BUNDLE_AT_BUILDER = f"{BUNDLES}/{RELEASE}"
 KEY = "/srv/keys/builder.key"
 PUBLIC_KEY = "/srv/keys/builder.pub"
 
 # on the jump host
-BUNDLE = f"/srv/carried/{RELEASE}"
+CARRIED = "/srv/carried"
+BUNDLE = f"{CARRIED}/{RELEASE}"
 SITE = "/srv/site/site.yaml"
 TRUST = "/srv/site/trust"
 REPORTS = "/srv/site/reports"
@@ -48,6 +50,23 @@ class Scenario:
     workers: Sequence[str] = ("n1", "n2", "n3")
     registries: Sequence[str] = ("n1", "n2")
     environment: Mapping[str, str] = field(default_factory=dict)
+    release: str = RELEASE
+    catalog: str = ""  # folder on the builder; empty: perimeter's own
+
+    @property
+    def built(self) -> str:
+        """Where the builder has the bundle."""
+        return f"{BUNDLES}/{self.release}"
+
+    @property
+    def carried(self) -> str:
+        """Where the jump host has the bundle."""
+        return f"{CARRIED}/{self.release}"
+
+    @property
+    def lock_file(self) -> str:
+        """The release's lock on the builder."""
+        return LOCK if self.release == RELEASE else f"/srv/{self.release}.lock"
 
     # --- the connected side -------------------------------------------------------------------
 
@@ -80,21 +99,25 @@ class Scenario:
         )
 
     def plan(self) -> Result:
-        return self.bundle("plan", RELEASE, "--ca-file", UPSTREAM_CA, "--lock", LOCK)
+        return self.bundle("plan", *self._release(), "--lock", self.lock_file)
 
-    def lock(self) -> Result:
-        return self.bundle("lock", RELEASE, "--ca-file", UPSTREAM_CA, "--out", LOCK)
+    def lock(self, *more: str) -> Result:
+        return self.bundle("lock", *self._release(), "--out", self.lock_file, *more)
 
     def build(self, *more: str, check: bool = True) -> Result:
         return self.bundle(
-            "build", RELEASE, "--lock", LOCK, "--out", BUNDLE_AT_BUILDER,
-            "--ca-file", UPSTREAM_CA, *more, check=check,
+            "build", *self._release(), "--lock", self.lock_file, "--out", self.built,
+            *more, check=check,
         )  # fmt: skip
 
     def sign(self) -> Result:
         if self.lab.node("builder").run(["test", "-e", KEY], check=False).returncode != 0:
             self.bundle("keygen", "--out", KEY)
-        return self.bundle("sign", BUNDLE_AT_BUILDER, "--key", KEY)
+        return self.bundle("sign", self.built, "--key", KEY)
+
+    def _release(self) -> list[str]:
+        catalog = ["--catalog", self.catalog] if self.catalog else []
+        return [self.release, "--ca-file", UPSTREAM_CA, *catalog]
 
     def build_signed_bundle(self) -> None:
         """From nothing to a signed bundle on the builder."""
@@ -103,12 +126,12 @@ class Scenario:
         self.plan()
         self.build()
         self.sign()
-        self.bundle("verify", BUNDLE_AT_BUILDER, "--trust", PUBLIC_KEY)
+        self.bundle("verify", self.built, "--trust", PUBLIC_KEY)
 
     def carry(self) -> float:
         """The bundle on a disc; the public key by another road. Gives back seconds."""
-        self.lab.node("jump").run(["mkdir", "-p", TRUST, "/srv/carried"])
-        seconds = self.lab.carry(BUNDLE_AT_BUILDER, "builder", "jump", BUNDLE)
+        self.lab.node("jump").run(["mkdir", "-p", TRUST, CARRIED])
+        seconds = self.lab.carry(self.built, "builder", "jump", self.carried)
         key = self.lab.node("builder").run(["cat", PUBLIC_KEY]).stdout
         self.lab.node("jump").run(["sh", "-c", f"cat > {TRUST}/builder.pub"], input=key)
         return seconds
@@ -125,10 +148,10 @@ class Scenario:
 
     def verify_script(self, *, check: bool = True) -> Result:
         """openssl and sha256sum alone."""
-        return self.jump(f"sh {BUNDLE}/verify.sh {TRUST}/builder.pub", check=check)
+        return self.jump(f"sh {self.carried}/verify.sh {TRUST}/builder.pub", check=check)
 
     def bootstrap(self) -> Result:
-        return self.jump(f"sh {BUNDLE}/bootstrap.sh")
+        return self.jump(f"sh {self.carried}/bootstrap.sh")
 
     def init(self) -> Result:
         """site.yaml for this lab, host keys pinned."""
@@ -154,7 +177,7 @@ class Scenario:
     ) -> Result:
         """``perimeter-install VERB`` on the jump host."""
         words = ["perimeter-install", verb, "--site", SITE]
-        words += ["--bundle", BUNDLE] if bundle else []
+        words += ["--bundle", self.carried] if bundle else []
         return self.lab.node("jump").run(
             [*words, *arguments], check=check, timeout_s=3000, stream=self.on_line,
             env=self.environment,

@@ -25,7 +25,7 @@ class Source:
     """A folder or file of a public repository at one commit."""
 
     beside: str  # path in the folder beside the checkout
-    repository: str
+    repository: str  # empty: it is published in another form only, and must lie beside
     commit: str
     path: str
 
@@ -43,6 +43,12 @@ SOURCES = {
         "9e49d5e7a648f00e26f2246f4dc28e6b07f8c84a",
         "helm/minio",
     ),
+    "charts/gpu-operator": Source(
+        "charts/gpu-operator",
+        "https://github.com/NVIDIA/gpu-operator",
+        "10ee5b3638b89e11e949412aafa5ba99279c3721",
+        "deployments/gpu-operator",
+    ),
     "charts/local-path-provisioner": Source(
         "charts/local-path-provisioner",
         "https://github.com/rancher/local-path-provisioner",
@@ -55,6 +61,54 @@ SOURCES = {
         "49b2be8e26d6d34c9afaa21fa33108d2e82f8955",
         "deploy/local-path-storage.yaml",
     ),
+    "charts/kube-prometheus-stack": Source(
+        "charts/kube-prometheus-stack",
+        "https://github.com/prometheus-community/helm-charts",
+        "ea930baeebeba39f56d6b44e351f23b2a072a600",
+        "charts/kube-prometheus-stack",
+    ),
+    "charts/metrics-server": Source(
+        "charts/metrics-server",
+        "https://github.com/kubernetes-sigs/metrics-server",
+        "842dcc8c42f22cc19f10c7d5f2d32a9f4b6013b0",
+        "charts/metrics-server",
+    ),
+    "charts/mysql-operator": Source(
+        "charts/mysql-operator",
+        "https://github.com/mysql/mysql-operator",
+        "aec777a1f91d2c26c1d3470d97ec77899d73eadf",
+        "helm/mysql-operator",
+    ),
+    "charts/mysql-innodbcluster": Source(
+        "charts/mysql-innodbcluster",
+        "https://github.com/mysql/mysql-operator",
+        "aec777a1f91d2c26c1d3470d97ec77899d73eadf",
+        "helm/mysql-innodbcluster",
+    ),
+    "manifests/calico": Source(
+        "manifests/calico/calico.yaml",
+        "https://github.com/projectcalico/calico",
+        "0ca9d1b93644778cafdf1812f3dda02ac0c361e8",
+        "manifests/calico.yaml",
+    ),
+    "trees/kubeflow-manifests": Source(
+        "kubeflow-manifests-26.03.tar.gz",
+        "https://github.com/kubeflow/manifests",
+        "d68ebc7fab366ab40ddd1541d2ec22febb31bc83",
+        "",
+    ),
+    "trees/argo-workflows": Source(
+        "remote-bases/argo-workflows-3.7.3-manifests.tar.gz",
+        "https://github.com/argoproj/argo-workflows",
+        "bded09fe4abd37cb98d7fc81b4c14a6f5034e9ab",
+        "",
+    ),
+    "trees/jobset": Source(
+        "remote-bases/jobset-v0.10.1-manifests.yaml.gz",
+        "",
+        "",
+        "",
+    ),
 }
 
 
@@ -66,6 +120,8 @@ def upstream_path(name: str) -> Path:
     beside = BESIDE / source.beside
     if beside.exists():
         return beside
+    if not source.repository:
+        raise LabError(f"{name} has no other source: put it at {beside}")
     checkout = cache_folder() / "sources" / source.commit
     if not checkout.is_dir():
         _fetch(source, checkout)

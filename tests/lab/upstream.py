@@ -21,6 +21,7 @@ from pathlib import Path
 from .upstream_auth import Tokens
 from .upstream_content import WHEELS_HOST, RegistryContent, Repository, WheelIndex, static_file
 from .upstream_faults import FaultTable
+from .upstream_git import GitRepositories
 from .upstream_http import FileServer, Reply, Request, json_reply
 
 # Docker Hub's registry answers under another name than its images carry.
@@ -54,6 +55,7 @@ class Upstream:
     registry: RegistryContent | None = None
     files: Path | None = None
     wheels: WheelIndex | None = None
+    git: GitRepositories | None = None
     rules: Mapping[str, HostRules] = field(default_factory=lambda: RULES)
     tokens: Tokens = field(default_factory=Tokens)
     default_host: str | None = None
@@ -61,6 +63,7 @@ class Upstream:
     def hosts(self) -> set[str]:
         """Every name the server answers to."""
         names = {WHEELS_HOST} if self.wheels else set()
+        names |= self.git.hosts() if self.git else set()
         if self.files and self.files.is_dir():
             names |= {path.name for path in self.files.iterdir() if path.is_dir()}
         registries = self.registry.hosts() if self.registry else set()
@@ -69,8 +72,14 @@ class Upstream:
             names |= {name for name in (rules.token_host, rules.blobs_from) if name}
         return names
 
+    def reads_body(self, host: str, path: str) -> bool:
+        """Whether what is posted there is for a git repository."""
+        return self.git is not None and self.git.has(host, path)
+
     def answer(self, request: Request) -> Reply:
         host = request.host
+        if self.git and self.git.has(host, request.path):
+            return self.git.answer(request)
         if request.method not in ("GET", "HEAD"):
             return _error(405, "UNSUPPORTED", f"{request.method} is not for a pull-only registry")
         if self.wheels and (host == WHEELS_HOST or request.path.startswith("/simple/")):
@@ -242,6 +251,7 @@ def serve_layout(
     *,
     files: Path | None = None,
     wheels: Iterable[Path] = (),
+    git: Path | None = None,
     tls: ssl.SSLContext | None = None,
     address: tuple[str, int] = ("127.0.0.1", 0),
     log: Path | None = None,
@@ -256,6 +266,7 @@ def serve_layout(
         registry=RegistryContent(layout) if layout else None,
         files=files,
         wheels=WheelIndex(folders) if folders else None,
+        git=GitRepositories(git) if git else None,
         rules=rules,
         tokens=tokens or Tokens(),
         default_host=default_host,

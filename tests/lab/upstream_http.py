@@ -19,6 +19,7 @@ from .upstream_faults import Fault, FaultTable
 
 CHUNK_BYTES = 1 << 20
 IDLE_TIMEOUT_S = 75.0
+BODY_BYTES = 16 << 20
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -30,6 +31,8 @@ class Request:
     path: str
     query: Mapping[str, list[str]]
     headers: Mapping[str, str]  # lower-case names
+    query_text: str = ""  # the query as it came
+    body: bytes = b""  # of a POST to a git repository; no other body is read
 
     @property
     def host(self) -> str:
@@ -59,6 +62,7 @@ class Reply:
 
 
 class Answers(Protocol):
+    def reads_body(self, host: str, path: str) -> bool: ...
     def answer(self, request: Request) -> Reply: ...
     def moved_tag(self, digest: str) -> Reply: ...
 
@@ -170,17 +174,34 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _request(self) -> Request:
         url = urllib.parse.urlsplit(self.path)
+        authority, path = self.headers.get("Host", ""), urllib.parse.unquote(url.path)
+        host = authority.partition(":")[0].lower()
+        reads = self.command == "POST" and self.server.content.reads_body(host, path)
         return Request(
             method=self.command,
             scheme="https" if self.server.tls else "http",
-            authority=self.headers.get("Host", ""),
-            path=urllib.parse.unquote(url.path),
+            authority=authority,
+            path=path,
             query=urllib.parse.parse_qs(url.query),
             headers={name.lower(): value for name, value in self.headers.items()},
+            query_text=url.query,
+            body=self._body() if reads else b"",
         )
 
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(min(int(self.headers.get("Content-Length", "0")), BODY_BYTES))
+        body = b""
+        while (size := int(self.rfile.readline().partition(b";")[0], 16)) and len(
+            body
+        ) < BODY_BYTES:
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
     def _reply(self, request: Request, fault: Fault | None) -> Reply:
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and not request.body:
             self.close_connection = True  # its body is not read
         if fault and fault.kind == "status":
             headers = {"Content-Type": "text/plain"}

@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
     with serve_layout(
         layout if (layout / "index.json").exists() else None,
         files=options.content / "files",
+        git=options.content / "git",
         wheels=[options.wheels] if options.wheels else [],
         tls=server_context(state.path / "upstream.crt", state.path / "upstream.key"),
         address=("", 443),

@@ -14,6 +14,7 @@ from .pki import Authority
 from .state import REPOSITORY, LabError, Process, StateFolder, wait_until
 from .upstream import Upstream
 from .upstream_content import RegistryContent, WheelIndex
+from .upstream_git import GitRepositories
 
 NAME = "upstream"
 MEMORY_BYTES = 2 << 30
@@ -28,7 +29,7 @@ def start_upstream(
     content: Path,
     extra_wheels: Path | None,
 ) -> list[str]:
-    """Serve ``content`` (``registry/``, ``files/``) at the upstream's address; gives back names.
+    """Serve ``content`` (``registry/``, ``files/``, ``git/``) at the upstream's address; its names.
 
     A running one is replaced. The builder gets the names in /etc/hosts and the authority's
     certificate as a file that nothing trusts by itself.
@@ -74,6 +75,7 @@ def _content_of(content: Path, extra_wheels: Path | None) -> Upstream:
         registry=RegistryContent(layout) if (layout / "index.json").exists() else None,
         files=content / "files",
         wheels=WheelIndex([extra_wheels]) if extra_wheels else None,
+        git=GitRepositories(content / "git"),
     )
 
 

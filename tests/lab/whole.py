@@ -1,0 +1,266 @@
+"""What the lab's upstream serves for the whole default release, beside the real programs.
+
+`assemble_whole()` gives a folder like that of `content.assemble()`, with everything in it, and
+
+    registry/    a stand-in (standins.py) for every image of images.lock that is not built here
+    files/       the charts and manifests of every component
+    git/         the source trees, as bare repositories of one commit
+    whole.json   which references are stand-ins, and the commits of the trees
+
+A tree of the lab has a commit of its own, and where it names an image by digest it names the
+stand-in's: so the builder works on a copy of the catalog in which `lab_catalog()` has put that
+commit. Nothing else differs from what a user has.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perimeter_bundle.catalog.load import load_catalog, load_release
+from perimeter_bundle.catalog.values import ChartSpec, Release
+
+from .build import locked
+from .content import assemble, references
+from .host import alive
+from .oci import CREATED, Entry, Layout, write_tar
+from .sources import upstream_path
+from .standins import StandIns
+from .state import REPOSITORY, LabError, cache_folder
+
+RELEASE = "2026.11"
+LOCK = REPOSITORY / "images.lock"
+CATALOG = REPOSITORY / "manifests"
+_DIGEST = re.compile(rb"@(sha256:[0-9a-f]{64})")
+_IDENTITY = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Upstream",
+    "GIT_AUTHOR_EMAIL": "upstream@upstream.test",
+    "GIT_COMMITTER_NAME": "Upstream",
+    "GIT_COMMITTER_EMAIL": "upstream@upstream.test",
+    "GIT_AUTHOR_DATE": CREATED,
+    "GIT_COMMITTER_DATE": CREATED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A source tree that a component or another tree names, and where its files come from."""
+
+    address: str  # host and path of the repository
+    tag: str
+    source: str  # name of an upstream source: a folder, or a .tar.gz of one
+
+
+TREES = (
+    Tree("github.com/kubeflow/manifests", "26.03", "trees/kubeflow-manifests"),
+    Tree("github.com/argoproj/argo-workflows", "v3.7.3", "trees/argo-workflows"),
+)
+# Files that a tree names by address: address without scheme → name of an upstream source (.gz)
+REMOTE_FILES = {
+    "github.com/kubernetes-sigs/jobset/releases/download/v0.10.1/manifests.yaml": "trees/jobset",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An assembled folder and what is said of it."""
+
+    folder: Path
+    stand_ins: frozenset[str]  # full references
+    commits: Mapping[str, str]  # address of a tree → its commit
+
+
+def assemble_whole() -> Whole:
+    """The folder, made on first use from `content.assemble()` and this checkout's images.lock."""
+    base = assemble()
+    target = cache_folder() / f"whole-{_digest(base)}"
+    if not target.is_dir():
+        workplace = cache_folder() / ".whole"
+        with locked(workplace, "assemble the whole release"):
+            if not target.is_dir():
+                _assemble(base, target, workplace)
+    said = json.loads((target / "whole.json").read_text())
+    return Whole(target, frozenset(said["stand_ins"]), said["commits"])
+
+
+def lab_catalog(whole: Whole, folder: Path) -> Path:
+    """A copy of the catalog whose sources are at the commits that the lab serves."""
+    target = folder / "manifests"
+    shutil.copytree(CATALOG, target)
+    for path in sorted((target / "sources").glob("*.yaml")):
+        source = yaml.safe_load(path.read_text())
+        commit = whole.commits.get(str(source["git"]).removeprefix("https://"))
+        if commit is None:
+            raise LabError(f"the lab has no tree for {source['git']}")
+        path.write_text(path.read_text().replace(str(source["commit"]), commit))
+    return target
+
+
+def _assemble(base: Path, target: Path, workplace: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=workplace, prefix=".work-") as work:
+        tree = Path(work) / "tree"
+        shutil.copytree(base, tree, copy_function=os.link)
+        with alive("stand-ins"):
+            stand_ins = _put_stand_ins(tree / "registry", set(references(base)))
+        release = load_release(load_catalog(CATALOG), RELEASE)
+        with alive("charts and manifests"):
+            _publish_charts(tree / "files", release)
+            _publish_files(tree / "files", release)
+        moved = {
+            reference.partition("@")[2]: digest
+            for reference, digest in stand_ins.items()
+            if "@" in reference
+        }
+        with alive("source trees"):
+            commits = {t.address: _publish_tree(tree / "git", t, moved) for t in TREES}
+        names = sorted(
+            f"{name}@{digest}" if "@" in reference else reference
+            for reference, digest in stand_ins.items()
+            for name in [reference.partition("@")[0]]
+        )
+        said = {"stand_ins": names, "commits": commits}
+        (tree / "whole.json").write_text(json.dumps(said, indent=1, sort_keys=True) + "\n")
+        tree.rename(target)
+
+
+def _put_stand_ins(folder: Path, real: set[str]) -> dict[str, str]:
+    layout = Layout(folder)
+    layout.manifests = json.loads((folder / "index.json").read_text())["manifests"]
+    (folder / "index.json").unlink()  # a link to the base's own, which must stay as it is
+    (folder / "oci-layout").unlink()
+    with LOCK.open("rb") as stream:
+        listed = {str(image["reference"]) for image in tomllib.load(stream)["image"]}
+    digests = StandIns(layout).put_all(listed - real)
+    layout.finish()
+    return digests
+
+
+def _publish_charts(root: Path, release: Release) -> None:
+    """Every chart the base does not serve, packed as `helm package` does, with its index."""
+    indexes: dict[Path, dict[str, Any]] = {}
+    for component in release.components:
+        for spec in component.charts:
+            if not spec.repository.startswith("https://"):
+                raise LabError(f"the lab serves no OCI registry of charts: {spec.repository}")
+            index = root / spec.repository.removeprefix("https://") / "index.yaml"
+            if index.is_file() and index not in indexes:
+                continue  # the base has it
+            entries = indexes.setdefault(index, {})
+            entries.setdefault(spec.name, []).append(_publish_chart(index.parent, spec))
+    for path, entries in indexes.items():
+        document = {"apiVersion": "v1", "entries": entries, "generated": CREATED}
+        path.write_text(yaml.safe_dump(document, sort_keys=True))
+
+
+def _publish_chart(folder: Path, spec: ChartSpec) -> dict[str, Any]:
+    source = upstream_path(f"charts/{spec.name}")
+    # the chart in its repository is stamped with the release's version when it is published
+    chart = yaml.safe_load((source / "Chart.yaml").read_text()) | {"version": spec.version}
+    inside = sorted(path for path in source.rglob("*") if path.is_file())
+    entries = {str(p.relative_to(source)): Entry("file", p, 0o644) for p in inside}
+    entries["Chart.yaml"] = Entry("file", yaml.safe_dump(chart).encode(), 0o644)
+    raw = io.BytesIO()
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
+        write_tar(packed, entries, prefix=f"{spec.name}/", parents=False)
+    name = f"{spec.name}-{spec.version}.tgz"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(raw.getvalue())
+    digest = hashlib.sha256(raw.getvalue()).hexdigest()
+    return chart | {"created": CREATED, "digest": digest, "urls": [name]}
+
+
+def _publish_files(root: Path, release: Release) -> None:
+    """Every manifest the base does not serve, and the files that trees name by address."""
+    for component in release.components:
+        for manifest in component.manifests:
+            target = root / manifest.full_url().removeprefix("https://")
+            if not target.is_file():
+                _write(target, upstream_path(f"manifests/{manifest.name}").read_bytes())
+        for file in component.files:
+            for platform in file.platforms or (None,):
+                address = file.url_for(platform)
+                if not (root / address.removeprefix("https://")).is_file():
+                    raise LabError(f"the lab has nothing for {address}")
+    for address, name in REMOTE_FILES.items():
+        _write(root / address, gzip.decompress(upstream_path(name).read_bytes()))
+
+
+def _publish_tree(root: Path, tree: Tree, moved: Mapping[str, str]) -> str:
+    """One bare repository with the tree as its only commit; gives the commit."""
+    repository = root / f"{tree.address}.git"
+    repository.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        work = _unpack(upstream_path(tree.source), Path(folder))
+        for path in sorted(work.rglob("*.yaml")):
+            data = path.read_bytes()
+            changed = _DIGEST.sub(lambda m: b"@" + _moved(m[1].decode(), moved), data)
+            if changed != data:
+                path.write_bytes(changed)
+        _git(work, "init", "--quiet", "--initial-branch=main")
+        _git(work, "add", "--all", "--force")
+        _git(work, "commit", "--quiet", "--message", tree.tag)
+        _git(work, "tag", tree.tag)
+        commit = _git(work, "rev-parse", "HEAD")
+        _git(work, "clone", "--quiet", "--bare", str(work), str(repository))
+    return commit
+
+
+def _moved(digest: str, moved: Mapping[str, str]) -> bytes:
+    return moved.get(digest, digest).encode()
+
+
+def _unpack(source: Path, folder: Path) -> Path:
+    """The files of a tree in a folder: copied, or out of an archive that may have one on top."""
+    if source.is_dir():
+        return Path(shutil.copytree(source, folder / "tree", symlinks=True))
+    with tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+    entries = list(folder.iterdir())
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", *words],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **_IDENTITY},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabError(f"git {words[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _write(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+
+
+def _digest(base: Path) -> str:
+    here = Path(__file__).resolve().parent
+    code = [here / name for name in ("whole.py", "standins.py", "oci.py", "sources.py")]
+    catalog = sorted(path for path in CATALOG.rglob("*") if path.is_file())
+    lines = [base.name]
+    for path in (*code, LOCK, *catalog):
+        lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
