@@ -1,8 +1,8 @@
 """The golden images: a plain Debian server, made once and copied for every node.
 
 A node has what a freshly installed server has: systemd, sshd, python3, and no container runtime.
-The builder's image has pip and venv besides, since a connected machine can have them. Both are kept
-in the cache under the digest of their recipe.
+The builder's image has pip, venv and git besides, since a connected machine can have them. Both
+are kept in the cache under the digest of their recipe.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACKAGES = (
     *("iproute2", "iptables", "nftables", "conntrack", "socat", "ethtool", "ebtables", "ipset"),
     *("iputils-ping", "e2fsprogs", "less", "rsync", "gnupg", "xz-utils", "zstd", "chrony"),
 )
-BUILDER_PACKAGES = ("python3-venv", "python3-pip")
+BUILDER_PACKAGES = ("python3-venv", "python3-pip", "git")
 # Nodes share one kernel and one clock: keep them off udev, the clock and timers that want mirrors.
 MASKED = (
     *("systemd-udevd.service", "systemd-udevd-kernel.socket", "systemd-udevd-control.socket"),

@@ -171,7 +171,8 @@ def _publish_charts(root: Path, release: Release) -> None:
 def _publish_chart(folder: Path, spec: ChartSpec) -> dict[str, Any]:
     source = upstream_path(f"charts/{spec.name}")
     # the chart in its repository is stamped with the release's version when it is published
-    chart = yaml.safe_load((source / "Chart.yaml").read_text()) | {"version": spec.version}
+    chart: dict[str, Any] = yaml.safe_load((source / "Chart.yaml").read_text())
+    chart |= {"version": spec.version}
     inside = sorted(path for path in source.rglob("*") if path.is_file())
     entries = {str(p.relative_to(source)): Entry("file", p, 0o644) for p in inside}
     entries["Chart.yaml"] = Entry("file", yaml.safe_dump(chart).encode(), 0o644)
