@@ -7,6 +7,7 @@ import click
 from perimeter_bundle import __version__
 from perimeter_bundle.cli.build_command import build
 from perimeter_bundle.cli.diff_command import diff
+from perimeter_bundle.cli.discover_command import discover
 from perimeter_bundle.cli.inspect_command import inspect
 from perimeter_bundle.cli.lock_command import lock
 from perimeter_bundle.cli.plan_command import plan
@@ -33,6 +34,7 @@ def cli() -> None:
 
     \b
     The way, once:
+      perimeter-bundle discover FILE              which images any rendered file needs, and why
       perimeter-bundle plan 2026.11               what will be collected, and room needed
       perimeter-bundle lock 2026.11               names → digests → images.lock; review it
       perimeter-bundle diff OLD NEW               what changed since the lock before
@@ -51,7 +53,7 @@ def cli() -> None:
     """
 
 
-for command in (plan, lock, diff, why, build, keygen, sign, verify, inspect):
+for command in (discover, plan, lock, diff, why, build, keygen, sign, verify, inspect):
     cli.add_command(command)
 
 

@@ -15,7 +15,18 @@ from perimeter_bundle.format.layout import INDEX
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.terminal.guard import run_guarded
 
-COMMANDS = ("plan", "lock", "diff", "why", "build", "keygen", "sign", "verify", "inspect")
+COMMANDS = (
+    "discover",
+    "plan",
+    "lock",
+    "diff",
+    "why",
+    "build",
+    "keygen",
+    "sign",
+    "verify",
+    "inspect",
+)
 
 
 @dataclass(frozen=True, slots=True)

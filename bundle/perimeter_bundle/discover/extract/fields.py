@@ -1,0 +1,106 @@
+"""Single strings: fields whose name promises an image, and forms that cannot be anything else."""
+
+from __future__ import annotations
+
+from perimeter_bundle.discover.extract.note import note
+from perimeter_bundle.discover.extract.text import scan_prose, scan_text
+from perimeter_bundle.discover.findings import Findings
+from perimeter_bundle.discover.spots import Spot
+from perimeter_bundle.discover.words import Part, Position, is_prose, part
+
+_RULE_OF_POSITION = {
+    Position.NONE: "reference-form",
+    Position.WEAK: "under-image-field",
+    Position.STRONG: "image-field",
+    Position.CONTAINER: "container-image",
+}
+# values worth remembering for placeholders: parts of references
+_REMEMBERED = frozenset({Part.IMAGE, Part.REPOSITORY, Part.REGISTRY, Part.TAG, Part.DIGEST})
+
+
+def single_value(spot: Spot, findings: Findings, text: str) -> None:
+    """A string without spaces: what its field's name promises, or its form."""
+    promise = spot.position()
+    name = spot.name
+    _remember(spot, findings, text)
+    if promise is Position.STRONG and _is_plain_holder(spot, text):
+        promise = Position.CONTAINER
+    rule = _rule(spot, promise)
+    if "," in text or "=" in text:
+        scan_text(text, spot.place(), findings, spot.root, promise=promise, rule=rule)
+        return
+    note(findings, text, promise, spot.place(), rule, name=name)
+
+
+def words_in_value(spot: Spot, findings: Findings, text: str) -> None:
+    """A string with spaces or lines that is no document."""
+    promise = spot.position()
+    is_line = promise is Position.STRONG and "\n" not in text.strip()
+    # one value with a template in it: {{ .Values.image | default "x" }}
+    if is_line and note_template(spot, findings, text):
+        return
+    promise = min(promise, Position.WEAK)
+    rule = _rule(spot, promise) if promise is not Position.NONE else "reference-in-text"
+    scan_text(text, spot.place(), findings, spot.root, promise=promise, rule=rule)
+
+
+def note_template(spot: Spot, findings: Findings, text: str) -> bool:
+    """Notes ``text`` when, its placeholders filled in, it could be one reference."""
+    if "{{" not in text and "$" not in text:
+        return False
+    return note(findings, text, Position.STRONG, spot.place(), _rule(spot, Position.STRONG))
+
+
+def prose(spot: Spot, findings: Findings, text: str) -> bool:
+    """What people read: descriptions, examples, notes; whether it is that."""
+    if not (spot.root.in_prose or is_prose(spot.name) or _is_below_prose(spot)):
+        return False
+    scan_prose(text, spot.place(), findings)
+    return True
+
+
+def _is_below_prose(spot: Spot) -> bool:
+    """Within `examples: […]`."""
+    for number, outer in enumerate(spot.around()):
+        if number == 4:
+            return False
+        if isinstance(outer.key, str) and is_prose(outer.key):
+            return outer.key.lower().startswith("example")
+    return False
+
+
+def _is_plain_holder(spot: Spot, text: str) -> bool:
+    """Environment variables and keys of ConfigMaps hold whole values: `busybox` is an image there.
+
+    In documents a bare name may be completed by something else; there it must be explained.
+    """
+    if spot.key in ("value", "default") and spot.name != spot.key:
+        return True
+    return _is_data_key(spot)
+
+
+def _remember(spot: Spot, findings: Findings, text: str) -> None:
+    if not isinstance(spot.key, str):
+        return
+    if _is_data_key(spot):
+        findings.bind(spot.key, text, spot.root)
+        return
+    found = part(spot.key)
+    if found is not None and found[1] in _REMEMBERED:
+        findings.bind(spot.path, text, spot.root)
+
+
+def _rule(spot: Spot, promise: Position) -> str:
+    if promise is Position.NONE:
+        return _RULE_OF_POSITION[promise]
+    if spot.key in ("value", "default") and spot.name != spot.key:
+        return "named-value"
+    if _is_data_key(spot):
+        return "configmap-key" if spot.root.kind == "ConfigMap" else "secret-key"
+    return _RULE_OF_POSITION[promise]
+
+
+def _is_data_key(spot: Spot) -> bool:
+    """A key of a ConfigMap or Secret itself, not of a document in it."""
+    in_data = spot.parent is not None and spot.parent.key in ("data", "stringData")
+    return in_data and not spot.root.prefix and spot.root.kind in ("ConfigMap", "Secret")
