@@ -13,6 +13,7 @@ from perimeter_bundle.catalog.schema import (
     FileModel,
     KustomizationModel,
     ReleaseModel,
+    RulesModel,
     SourceModel,
     read_model,
 )
@@ -29,6 +30,13 @@ from perimeter_bundle.catalog.values import (
     ReadyCondition,
     Release,
     SourceSpec,
+)
+from perimeter_bundle.discover.rules import (
+    ComposeRule,
+    ExcludeRule,
+    NotImageRule,
+    Rules,
+    TakeFrom,
 )
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import WORKLOADS
@@ -265,6 +273,27 @@ def _load_component(
             Product(one.product, tuple(one.images), one.same, one.evidence)
             for one in model.coherence
         ),
+        rules=_rules(model.rules),
+    )
+
+
+def _rules(model: RulesModel) -> Rules:
+    return Rules(
+        compose=tuple(
+            ComposeRule(
+                one.name,
+                one.image,
+                one.evidence,
+                {name: TakeFrom(take.object, take.path) for name, take in one.take.items()},
+            )
+            for one in model.compose
+        ),
+        exclude=tuple(
+            ExcludeRule(one.image, one.reason, one.object, one.path) for one in model.exclude
+        ),
+        not_images=tuple(
+            NotImageRule(one.text, one.reason, one.object, one.path) for one in model.not_images
+        ),
     )
 
 
@@ -286,6 +315,7 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
         "manifests": [manifest.name for manifest in model.manifests],
         "kustomizations": [kustomization.name for kustomization in model.kustomizations],
         "coherence": [one.product for one in model.coherence],
+        "rules": [one.name for one in model.rules.compose],
         "needs": model.needs,
         "provides": model.provides,
         "licences": [rule.image for rule in model.licences],

@@ -31,6 +31,7 @@ from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.review.coherence.rules import Same
 
 _PLACEHOLDER = re.compile(r"\{[^}]*\}?")
+_RULE_FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 _KNOWN_PLACEHOLDERS = ("{version}", "{arch}", "{os}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -269,6 +270,58 @@ class ProductModel(_Model):
     evidence: Text
 
 
+class TakeModel(_Model):
+    """Where a compose rule takes a value from."""
+
+    object: Text
+    path: Text
+
+
+class ComposeModel(_Model):
+    """One entry of ``rules.compose``."""
+
+    name: Name
+    image: Text
+    take: dict[str, TakeModel] = Field(default_factory=dict)
+    evidence: Text
+
+    @model_validator(mode="after")
+    def _fits(self) -> ComposeModel:
+        fields = set(_RULE_FIELD.findall(self.image))
+        if fields != set(self.take):
+            raise ValueError("take must name each {field} of image, and nothing else")
+        filled = _RULE_FIELD.sub("x", self.image)
+        if str(_no_perimeter_error(ImageReference.parse, filled)) != filled:
+            raise ValueError("image must be a complete reference when its fields are filled in")
+        return self
+
+
+class ExcludeModel(_Model):
+    """One entry of ``rules.exclude``."""
+
+    image: Text
+    reason: Text
+    object: Text = "*"
+    path: Text = "*"
+
+
+class NotImageModel(_Model):
+    """One entry of ``rules.not_images``."""
+
+    text: Text
+    reason: Text
+    object: Text = "*"
+    path: Text = "*"
+
+
+class RulesModel(_Model):
+    """``rules``: what discovery must be told about this component."""
+
+    compose: list[ComposeModel] = Field(default_factory=list)
+    exclude: list[ExcludeModel] = Field(default_factory=list)
+    not_images: list[NotImageModel] = Field(default_factory=list)
+
+
 class ComponentModel(_Model):
     """A whole component.yaml."""
 
@@ -289,6 +342,7 @@ class ComponentModel(_Model):
     licences: list[LicenceModel] = Field(default_factory=list)
     ready: list[ReadyModel] = Field(default_factory=list)
     coherence: list[ProductModel] = Field(default_factory=list)
+    rules: RulesModel = RulesModel()
 
 
 class JumpHostModel(_Model):

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from perimeter_bundle.catalog.workload_values import NO_WORKLOADS, Workloads
+from perimeter_bundle.discover.rules import NO_RULES, Rules
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
@@ -144,6 +145,7 @@ class Component:
     ready: tuple[ReadyCondition, ...]
     folder: Path
     products: tuple[Product, ...] = ()  # images that must be at one version
+    rules: Rules = NO_RULES  # what discovery must be told about it
 
     def licence_of(self, reference: ImageReference) -> str:
         """Licence of an image: as listed, else by the first rule that speaks of it, else ours."""

@@ -104,7 +104,7 @@ def test_every_problem_of_every_file_is_told_at_once_with_its_line(tmp_path: Pat
         "https://",
         "manifests/shop/component.yaml:7: extra: unknown key; there are name, title, version, "
         "licence, source, phase, needs, provides, images, images_from, charts, files, manifests, "
-        "kustomizations, licences, ready, coherence",
+        "kustomizations, licences, ready, coherence, rules",
     ]
 
 
@@ -408,3 +408,41 @@ def test_two_renders_of_one_component_cannot_have_one_name(tmp_path: Path) -> No
     manifest = "manifests:\n  - name: oak\n    url: https://example.org/oak.yaml\n"
     (problem,) = problems_of(with_source(tmp_path, KUSTOMIZATION + manifest))
     assert "oak is rendered twice" in problem
+
+
+RULES = """\
+rules:
+  compose:
+    - name: server
+      image: "quay.io/a/server:{version}"
+      take: {version: {object: "ConfigMap/*/settings", path: data.version}}
+      evidence: server.go line 7
+  exclude:
+    - {image: "docker.io/bats/bats:*", reason: test hook}
+  not_images:
+    - {text: "a/b:c", object: "ConfigMap/*", reason: a key}
+"""
+
+
+def test_rules_of_discovery_are_read(tmp_path: Path) -> None:
+    rules = loaded(catalog(tmp_path, COMPONENT + RULES)).components[0].rules
+    assert rules.compose[0].take["version"].path == "data.version"
+    assert rules.exclude[0].object == "*"
+    assert rules.not_images[0].text == "a/b:c"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("{version: {object", "{other: {object", "take must name each {field}"),
+        ("quay.io/a/server", "server", "must be a complete reference"),
+        ("reason: test hook", "why: test hook", "unknown key"),
+        ("evidence: server.go line 7", "evidence: ''", "at least 1 character"),
+    ],
+)
+def test_rules_that_cannot_work_are_refused(
+    tmp_path: Path, before: str, after: str, problem: str
+) -> None:
+    problems = problems_of(catalog(tmp_path, COMPONENT + RULES.replace(before, after)))
+    assert problem in "\n".join(problems)
+    assert "shop/component.yaml:" in problems[0]
