@@ -14,9 +14,11 @@ from perimeter_bundle.catalog.schema import (
     KustomizationModel,
     ReleaseModel,
     RulesModel,
+    SiteTagModel,
     SourceModel,
     read_model,
 )
+from perimeter_bundle.catalog.site_tags import SiteTag
 from perimeter_bundle.catalog.strict_yaml import YamlDocument, parse_yaml
 from perimeter_bundle.catalog.values import (
     Catalog,
@@ -274,6 +276,7 @@ def _load_component(
             for one in model.coherence
         ),
         rules=_rules(model.rules),
+        site_tags=tuple(map(_site_tag, model.site_tags)),
     )
 
 
@@ -320,6 +323,7 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
         "provides": model.provides,
         "licences": [rule.image for rule in model.licences],
         "ready": [f"{one.kind} {one.namespace or ''}/{one.name}" for one in model.ready],
+        "site_tags": [tag.name for tag in model.site_tags],
     }
     for key, names in lists.items():
         for name in _twice(names):
@@ -392,6 +396,24 @@ def _kustomization(
         text = f"is not among what source {source.name} keeps: {', '.join(source.keep)}"
         problems.append(document.problem(where, text))
     return KustomizationSpec(one.name, source, one.path)
+
+
+def _site_tag(model: SiteTagModel) -> SiteTag:
+    return SiteTag(
+        name=model.name,
+        image=model.image,
+        version=model.version,
+        tag=model.tag,
+        precompiled_tag=model.precompiled_tag or "",
+        choice=model.choice or "",
+        only_groups=tuple(model.only_groups),
+        why=model.why,
+        evidence=model.evidence,
+        asked_by=model.render.object,
+        path=model.render.path,
+        not_precompiled_with=tuple(model.not_precompiled_with),
+        values=model.values.model_dump(),
+    )
 
 
 def _file(file: FileModel, component: ComponentModel) -> FileSpec:

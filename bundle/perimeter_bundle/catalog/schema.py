@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from perimeter_bundle.catalog.site_tags import template_problem
 from perimeter_bundle.catalog.strict_yaml import YamlDocument
 from perimeter_bundle.model.errors import PerimeterError
 from perimeter_bundle.model.lock import oci_tag
@@ -98,6 +99,20 @@ def _plain_https_url(text: str) -> str:
     return text
 
 
+def _repository(text: str) -> str:
+    reference = _no_perimeter_error(ImageReference.parse, f"{text}:x")
+    if reference.name != text or reference.digest:
+        raise ValueError("write host and repository alone, such as nvcr.io/nvidia/driver")
+    return text
+
+
+def _tag_template(text: str) -> str:
+    problem = template_problem(text)
+    if problem:
+        raise ValueError(problem)
+    return text
+
+
 Parsed = TypeVar("Parsed")
 
 
@@ -123,6 +138,11 @@ FindingId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+:[^\x00-\x20]+
 FileBeside = Annotated[str, AfterValidator(_relative_file)]
 FolderInside = Annotated[str, AfterValidator(_relative_folder)]
 GitUrl = Annotated[str, AfterValidator(_plain_https_url)]
+Repository = Annotated[str, AfterValidator(_repository)]
+TagTemplate = Annotated[str, AfterValidator(_tag_template)]
+DottedPath = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)
+]
 Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 # an SPDX licence expression, as far as its form goes
 Licence = Annotated[
@@ -249,6 +269,41 @@ class KustomizationModel(_Model):
     path: FolderInside
 
 
+class RenderPlaceModel(_Model):
+    """``render`` of a site tag: where the rendered objects ask for the image."""
+
+    object: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]+/\S+$", max_length=200)]
+    path: DottedPath
+
+
+class SiteValuesModel(_Model):
+    """``values`` of a site tag: values of the chart for each outcome."""
+
+    container: dict[str, object] = Field(default_factory=dict)
+    precompiled: dict[str, object] = Field(default_factory=dict)
+    host: dict[str, object] = Field(default_factory=dict)
+    several_os: dict[str, object] = Field(default_factory=dict)
+
+
+class SiteTagModel(_Model):
+    """One entry of ``site_tags``."""
+
+    name: Name
+    image: Repository
+    version: Version
+    tag: TagTemplate
+    precompiled_tag: TagTemplate | None = None
+    choice: Literal["gpu"] | None = None
+    only_groups: list[Literal["registry", "control_plane", "worker", "gpu"]] = Field(
+        default_factory=list
+    )
+    why: Text
+    evidence: Text
+    render: RenderPlaceModel
+    not_precompiled_with: list[DottedPath] = Field(default_factory=list)
+    values: SiteValuesModel = SiteValuesModel()
+
+
 class SourceModel(_Model):
     """A whole sources/<name>.yaml."""
 
@@ -343,6 +398,7 @@ class ComponentModel(_Model):
     ready: list[ReadyModel] = Field(default_factory=list)
     coherence: list[ProductModel] = Field(default_factory=list)
     rules: RulesModel = RulesModel()
+    site_tags: list[SiteTagModel] = Field(default_factory=list)
 
 
 class JumpHostModel(_Model):

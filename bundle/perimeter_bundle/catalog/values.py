@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from perimeter_bundle.catalog.site_tags import SiteTag
 from perimeter_bundle.catalog.workload_values import NO_WORKLOADS, Workloads
 from perimeter_bundle.discover.rules import NO_RULES, Rules
 from perimeter_bundle.model.errors import InputError
@@ -146,6 +147,7 @@ class Component:
     folder: Path
     products: tuple[Product, ...] = ()  # images that must be at one version
     rules: Rules = NO_RULES  # what discovery must be told about it
+    site_tags: tuple[SiteTag, ...] = ()  # images whose tag depends on the hosts of a site
 
     def licence_of(self, reference: ImageReference) -> str:
         """Licence of an image: as listed, else by the first rule that speaks of it, else ours."""

@@ -16,14 +16,16 @@ from perimeter_bundle.cli.options import (
     release_options,
     workloads_option,
 )
+from perimeter_bundle.cli.site_options import precompiled_option, site_options, site_request
 from perimeter_bundle.collect.compare import LockDifference, diff_locks
 from perimeter_bundle.collect.lock import lock_release, unresolved_lock
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.format.files import write_file
-from perimeter_bundle.model.errors import IntegrityError
+from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.model.locked_site import LockedSite
 from perimeter_bundle.terminal.options import Output, common_options
 
 
@@ -39,6 +41,8 @@ from perimeter_bundle.terminal.options import Output, common_options
 @click.option("--unresolved", is_flag=True, help="Write names without digests; no network is used.")
 @click.option("--accept-moved", is_flag=True, help="Accept names that stand for other bytes now.")
 @workloads_option
+@site_options
+@precompiled_option
 @network_options
 @common_options
 def lock(
@@ -50,6 +54,9 @@ def lock(
     unresolved: bool,
     accept_moved: bool,
     workloads_path: Path | None,
+    site_facts_path: Path | None,
+    trust_path: Path | None,
+    precompiled: str | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -62,12 +69,19 @@ def lock(
     and an image that it names and the catalog does not list is refused. A name that stands for
     other bytes than in the lock before is refused unless --accept-moved is given.
 
+    With --site-facts images whose tags depend on the hosts (GPU drivers) are taken for exactly the
+    systems and kernels of the site; when there is none for a host, nothing is locked.
+
     \b
     Examples:
       perimeter-bundle lock 2026.11
       perimeter-bundle lock 2026.11 --out site/images.lock --mirror docker.io=https://mirror.example
+      perimeter-bundle lock 2026.11 --site-facts site-facts.json --trust site.pub
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
+    site = site_request(site_facts_path, trust_path, precompiled)
+    if site and unresolved:
+        raise InputError("bad-option", "--unresolved and --site-facts exclude each other")
     chosen = choose(release_name, catalog_path, platforms, workloads_path)
     before = Lock.parse(read_lock(out, release_name)) if out.exists() else None
     if unresolved:
@@ -81,7 +95,7 @@ def lock(
                 open_upstream(settings, reporter.on_event), chosen.release.workloads
             ) as upstream,
         ):
-            now = lock_release(chosen.release, upstream, Path(work))
+            now = lock_release(chosen.release, upstream, Path(work), site)
     difference = diff_locks(before, now)
     _refuse_moved(difference, accept_moved)
     with disc_errors(out):
@@ -112,6 +126,7 @@ def _to_dict(out: Path, now: Lock, difference: LockDifference) -> dict[str, obje
         "images": len(now.images),
         "charts": len(now.charts),
         "files": len(now.files),
+        "site": _site_dict(now.site),
         "unresolved": list(now.unresolved()),
         "added": list(difference.added),
         "removed": list(difference.removed),
@@ -123,9 +138,21 @@ def _to_dict(out: Path, now: Lock, difference: LockDifference) -> dict[str, obje
     }
 
 
+def _site_dict(site: LockedSite | None) -> dict[str, object] | None:
+    if site is None:
+        return None
+    return {
+        "name": site.name,
+        "facts": str(site.facts),
+        "images": sorted(str(image) for image in site.images),
+    }
+
+
 def _text(out: Path, now: Lock, difference: LockDifference) -> str:
     counts = f"{len(now.images)} images, {len(now.charts)} charts, {len(now.files)} files"
     lines = [f"{out}: release {now.release} (number {now.number}): {counts}"]
+    if now.site:
+        lines.append(f"  for site {now.site.name}: {len(now.site.images)} images of its own")
     lines += [f"  + {name}" for name in difference.added]
     lines += [f"  - {name}" for name in difference.removed]
     lines += [f"  = {name} has a digest now" for name in difference.resolved]

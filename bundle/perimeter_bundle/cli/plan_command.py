@@ -17,6 +17,7 @@ from perimeter_bundle.cli.options import (
     release_options,
     workloads_option,
 )
+from perimeter_bundle.cli.site_options import refuse_other_site, site_options, site_request
 from perimeter_bundle.collect.plan import Plan, ask_sizes, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
@@ -39,6 +40,7 @@ _ROOM_OF = {
 @lock_option("Take names and sizes from this lock; no network is used.")
 @click.option("--no-lock", is_flag=True, help="Ask upstream even if there is a lock.")
 @workloads_option
+@site_options
 @network_options
 @common_options
 def plan(
@@ -49,6 +51,8 @@ def plan(
     lock_path: Path | None,
     no_lock: bool,
     workloads_path: Path | None,
+    site_facts_path: Path | None,
+    trust_path: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -58,6 +62,7 @@ def plan(
 
     With a lock that pins the release everything is known and no network is used. Without one,
     upstream is asked by manifests and HEAD requests alone; no image, chart or file is fetched.
+    With --site-facts the lock must have been written with these very facts.
 
     \b
     Examples:
@@ -65,8 +70,11 @@ def plan(
       perimeter-bundle plan 2026.11 --no-lock --ca-file /etc/ssl/company.pem --json
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
+    site = site_request(site_facts_path, trust_path)
     chosen = choose(release_name, catalog_path, platforms, workloads_path)
     lock = None if no_lock else _usable_lock(chosen, lock_path)
+    if lock is not None:
+        refuse_other_site(lock, site, f"perimeter-bundle lock {release_name}")
     sizes = {}
     if lock is None:
         with (

@@ -36,6 +36,7 @@ from perimeter_bundle.collect.finished import check_finished, is_finished
 from perimeter_bundle.collect.own_wheel import own_wheel
 from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
 from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
+from perimeter_bundle.collect.site_choice import plain_references
 from perimeter_bundle.collect.upstream import Upstream
 from perimeter_bundle.collect.wanted import wanted_images
 from perimeter_bundle.collect.wheelhouse import download_wheels
@@ -170,8 +171,10 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
     rendered = render_release(release, read_chart, read_manifest)
     check_complete(rendered)
     listed = kubeadm_images(release, lock.files, find, workspace.work)
+    for_site = lock.site.images if lock.site else frozenset()
     wanted = {str(image.reference) for image in wanted_images(release, listed)}
-    locked = {str(image.reference) for image in lock.images}
+    wanted -= {str(reference) for reference in plain_references(release)}
+    locked = {str(i.reference) for i in lock.images if i.reference not in for_site}
     problems = [f"{name} is needed, not locked" for name in sorted(wanted - locked)]
     problems += [f"{name} is locked, not needed" for name in sorted(locked - wanted)]
     if problems:
@@ -184,6 +187,10 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
     workspace.renew(layout.RENDERED)
     for one in rendered:
         write_file(workspace.root / one.path, one.data)
+    workspace.renew(layout.SITE_VALUES)
+    for chosen in lock.site.components if lock.site else ():
+        if chosen.values:
+            write_file(workspace.root / layout.site_values_path(chosen.name), chosen.values_bytes)
     on_event(Event(EventKind.FINISH, task))
 
 

@@ -105,6 +105,7 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
         if str(image.reference) in images
         or not open_components.union({WORKLOADS}).intersection(image.components)
     }
+    locked_images -= {str(image) for image in lock.site.images} if lock.site else set()
     charts = {str(w.locked().reference): w.spec.repository for w in wanted_charts(release)}
     files = {str(wanted.locked().reference): wanted.url for wanted in wanted_files(release)}
     problems = _both_ways(images, locked_images)
@@ -114,6 +115,7 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
         problems += _other_source(str(chart.reference), chart.source, charts)
     for file in lock.files:
         problems += _other_source(str(file.reference), file.url, files)
+    problems += _site_problems(lock, release)
     for image in lock.images:
         missing = [p for p in release.platforms if p not in image.manifests]
         problems += [f"{image.reference} is not locked for {platform}" for platform in missing]
@@ -148,6 +150,24 @@ def _other_workloads(problems: list[str], again: str, release: Release) -> Input
         message = "the lock was not written with this workloads.yaml"
         hint = f"run {again} and review the difference"
     return InputError("lock-mismatch", message, problems=problems, hint=hint)
+
+
+def _site_problems(lock: Lock, release: Release) -> list[str]:
+    """An image that is there for a site alone must be one that the catalog lets depend on it."""
+    allowed = {component.name: component.site_tags for component in release.components}
+    problems = []
+    for one in lock.site.components if lock.site else ():
+        if one.name not in allowed:
+            problems.append(f"{one.name} has values for a site, and is not in the release")
+        problems += [
+            f"{image} was locked for a site, but site_tags of {one.name} do not make it"
+            for image in one.images
+            if not any(
+                tag.image == image.name and tag.could_make(image.tag)
+                for tag in allowed.get(one.name, ())
+            )
+        ]
+    return problems
 
 
 def _both_ways(wanted: set[str], locked: set[str]) -> list[str]:

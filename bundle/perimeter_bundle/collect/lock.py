@@ -27,6 +27,13 @@ from perimeter_bundle.collect.complete import (
     kubeadm_of,
     render_release,
 )
+from perimeter_bundle.collect.site_choice import plain_references
+from perimeter_bundle.collect.site_lock import (
+    SiteRequest,
+    locked_site,
+    resolve_site,
+    with_site_images,
+)
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import (
     WantedChart,
@@ -66,8 +73,10 @@ def unresolved_lock(release: Release) -> Lock:
     )
 
 
-def lock_release(release: Release, upstream: Upstream, work: Path) -> Lock:
-    """Every name of the release with its digest and size.
+def lock_release(
+    release: Release, upstream: Upstream, work: Path, site: SiteRequest | None = None
+) -> Lock:
+    """Every name of the release with its digest and size; with ``site`` also what it needs there.
 
     ``work`` is a folder for the few things that must be fetched; it must allow programs to run.
     Raises NetworkError, IntegrityError, InputError[catalog-incomplete], HostError.
@@ -83,12 +92,16 @@ def lock_release(release: Release, upstream: Upstream, work: Path) -> Lock:
         upstream,
         "lock charts",
     )
-    check_complete(render_release(release, locking.read_chart, locking.read_manifest))
+    rendered = render_release(release, locking.read_chart, locking.read_manifest)
+    choice = resolve_site(release, rendered, site, upstream)
+    check_complete(rendered)
     from_kubeadm = kubeadm_images(release, files, locking.find_file, work)
     images = run_all(
         {
             str(one.reference): partial(locking.image, one)
-            for one in wanted_images(release, from_kubeadm)
+            for one in with_site_images(
+                wanted_images(release, from_kubeadm), choice, plain_references(release)
+            )
         },
         upstream,
         "lock images",
@@ -100,6 +113,7 @@ def lock_release(release: Release, upstream: Upstream, work: Path) -> Lock:
         images=tuple(images),
         charts=tuple(charts),
         files=tuple(files),
+        site=locked_site(site, choice),
     )
 
 

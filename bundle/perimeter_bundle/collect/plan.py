@@ -94,6 +94,12 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
         for component in release.components
         if component.kubeadm_file
     ]
+    unknown += [
+        f"the images of {tag.image}: their tags depend on the hosts of a site, so lock them with"
+        " --site-facts"
+        for component in release.components
+        for tag in component.site_tags
+    ]
     unknown += [f"the size of {item.name}" for item in items if item.size_bytes is None]
     return Plan(
         release=release.name,

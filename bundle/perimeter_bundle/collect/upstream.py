@@ -10,7 +10,7 @@ from perimeter_bundle.collect.fetch import FileFetcher
 from perimeter_bundle.collect.scheduler import FetchTask, fetch_all
 from perimeter_bundle.model.events import OnEvent, ignore_events
 from perimeter_bundle.registry.client import RegistryClient
-from perimeter_bundle.registry.resolve import ImageSource
+from perimeter_bundle.registry.resolve import Registries
 from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.stop import Stop
 from perimeter_bundle.registry.transport import Transport
@@ -25,7 +25,7 @@ class Upstream:
     ``images`` may hold more than registries: what a site brings from the builder itself.
     """
 
-    images: ImageSource
+    images: Registries
     files: FileFetcher
     stop: Stop
     workers: int

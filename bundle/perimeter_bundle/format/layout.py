@@ -21,6 +21,7 @@ LOCK = "manifest/images.lock"
 RENDERED = "manifest/rendered"
 DISCOVERY = "manifest/discovery.json"
 COHERENCE = "manifest/coherence.json"
+SITE_VALUES = "manifest/site-values"  # only in a bundle that was locked with site facts
 
 # what runs on the closed side
 CONTENT = "content"
@@ -48,6 +49,11 @@ REF_NAME_ANNOTATION = "org.opencontainers.image.ref.name"  # always the full ref
 def blob_path(digest: Digest) -> str:
     """Where a blob lies, relative to the bundle."""
     return f"{BLOBS}/{digest.algorithm.value}/{digest.hex}"
+
+
+def site_values_path(component: str) -> str:
+    """Values of a component's chart that hold for the site the bundle was locked for."""
+    return f"{SITE_VALUES}/{component}.yaml"
 
 
 def signature_path(key_id: str) -> str:

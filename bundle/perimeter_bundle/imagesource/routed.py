@@ -11,16 +11,14 @@ from perimeter_bundle.model.events import OnEvent
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.registry.manifests import FetchedManifest
-from perimeter_bundle.registry.resolve import ImageSource, Resolved
+from perimeter_bundle.registry.resolve import ImageSource, Registries, Resolved
 from perimeter_bundle.registry.transfer import Verified
 
 
 class RoutedImages:
     """``local`` answers for its own names, ``registries`` for all others."""
 
-    def __init__(
-        self, registries: ImageSource, local: Mapping[ImageReference, ImageSource]
-    ) -> None:
+    def __init__(self, registries: Registries, local: Mapping[ImageReference, ImageSource]) -> None:
         self._registries = registries
         self._local = local
 
@@ -52,6 +50,10 @@ class RoutedImages:
         """As the place of this name answers."""
         source = self._of(reference)
         return source.fetch_blob(reference, descriptor, target, on_event, verified=verified)
+
+    def list_tags(self, reference: ImageReference) -> frozenset[str]:
+        """Of the repository in its registry; what lies on the builder is in no list."""
+        return self._registries.list_tags(reference)
 
     def _of(self, reference: ImageReference) -> ImageSource:
         return self._local.get(reference.without_digest(), self._registries)

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.locked_site import LockedSite, read_locked_site
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reader import Reader, repeated
 from perimeter_bundle.model.reference import INTERNAL_HOST, ImageReference
@@ -119,6 +120,7 @@ class Lock:
     images: tuple[LockedImage, ...]
     charts: tuple[LockedChart, ...]
     files: tuple[LockedFile, ...]
+    site: LockedSite | None = None  # there when it was written with the facts of one site
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "platforms", tuple(sorted(self.platforms)))
@@ -147,6 +149,7 @@ class Lock:
         tables = [toml_table("[[image]]", _image_pairs(image)) for image in self.images]
         tables += [toml_table("[[chart]]", _chart_pairs(chart)) for chart in self.charts]
         tables += [toml_table("[[file]]", _file_pairs(file)) for file in self.files]
+        tables += self.site.to_tables() if self.site else []
         return "\n".join([HEADER + top, *tables]).encode()
 
     @classmethod
@@ -167,6 +170,7 @@ class Lock:
                 hint="write it again with perimeter-bundle lock",
             )
         known = {"format", "release", "number", "platforms", "image", "chart", "file"}
+        known |= {"site", "site_component"}
         reader.problems += [f"unknown key {key!r}" for key in sorted(set(document) - known)]
         lock = cls(
             release=reader.text(document, "release", "lock"),
@@ -175,6 +179,7 @@ class Lock:
             images=tuple(reader.tables(document, "image", _read_image)),
             charts=tuple(reader.tables(document, "chart", _read_chart)),
             files=tuple(reader.tables(document, "file", _read_file)),
+            site=read_locked_site(reader, document),
         )
         reader.problems += _contradictions(lock)
         if reader.problems:
@@ -193,6 +198,11 @@ def _contradictions(lock: Lock) -> list[str]:
     problems = [f"{name} stands there twice" for name in names]
     if not lock.platforms:
         problems.append("lock: platforms names none")
+    if lock.site:
+        names = repeated(component.name for component in lock.site.components)
+        problems += [f"[[site_component]] {name} stands there twice" for name in names]
+        missing = lock.site.images - {image.reference for image in lock.images}
+        problems += [f"[[site_component]]: no [[image]] {image}" for image in sorted(missing)]
     for image in lock.images:
         if image.digest and not image.manifests:
             problems.append(f"[[image]] {image.reference}: it has a digest but no manifests")

@@ -9,6 +9,7 @@ review it, and from then on nobody is asked again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from perimeter_bundle.registry.resolve import Resolved, refuse_absurd, resolve
 from perimeter_bundle.registry.retry import Clock, Retrier
 from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.stop import Stop
+from perimeter_bundle.registry.tags import MAX_PAGE_BYTES, PAGE_SIZE, TagPage, read_tags
 from perimeter_bundle.registry.transfer import Verified, download
 from perimeter_bundle.registry.transport import Transport
 
@@ -149,6 +151,39 @@ class RegistryClient:
                 f"fetching {shown}", lambda: fetch(endpoint), task=str(reference)
             ),
         )
+
+    def list_tags(self, reference: ImageReference) -> frozenset[str]:
+        """Every tag of the reference's repository: of its own registry and of its mirrors.
+
+        A mirror that fails is passed over, and one that fills itself on demand has only few.
+        Raises NetworkError when no place answers.
+        """
+        attempted = f"listing the tags of {reference.name}"
+        tags: set[str] = set()
+        failure: NetworkError | None = None
+        answered = False
+        for endpoint in endpoints_for(reference, self.settings):
+            try:
+                first = endpoint.tags_url(PAGE_SIZE)
+                tags |= read_tags(
+                    first, partial(self._tag_page, endpoint, attempted, reference), attempted
+                )
+                answered = True
+            except NetworkError as error:
+                failure = error
+        if failure and not answered:
+            raise failure
+        return frozenset(tags)
+
+    def _tag_page(
+        self, endpoint: Endpoint, attempted: str, reference: ImageReference, url: str
+    ) -> TagPage:
+        def fetch() -> TagPage:
+            with self._open(endpoint, url, {}, attempted) as answer:
+                body = answer.read_all(MAX_PAGE_BYTES, attempted)
+                return TagPage(body, answer.headers.get("Link", ""))
+
+        return self.retrier.run(attempted, fetch, task=str(reference))
 
     def _open(
         self,

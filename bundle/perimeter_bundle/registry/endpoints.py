@@ -30,6 +30,10 @@ class Endpoint:
         """Address of a manifest by tag or digest."""
         return f"{self.base}/{self.repository}/manifests/{name}"
 
+    def tags_url(self, page_size: int) -> str:
+        """Address of the first page of the repository's tags."""
+        return f"{self.base}/{self.repository}/tags/list?n={page_size}"
+
     def blob_url(self, digest: object) -> str:
         """Address of a blob."""
         return f"{self.base}/{self.repository}/blobs/{digest}"

@@ -72,6 +72,14 @@ class ImageSource(ManifestSource, Protocol):
         ...
 
 
+class Registries(ImageSource, Protocol):
+    """Registries, which also tell what else they have."""
+
+    def list_tags(self, reference: ImageReference) -> frozenset[str]:
+        """Every tag of the reference's repository."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """What a reference stands for, for the platforms that were asked for.

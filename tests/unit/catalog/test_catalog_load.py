@@ -104,7 +104,7 @@ def test_every_problem_of_every_file_is_told_at_once_with_its_line(tmp_path: Pat
         "https://",
         "manifests/shop/component.yaml:7: extra: unknown key; there are name, title, version, "
         "licence, source, phase, needs, provides, images, images_from, charts, files, manifests, "
-        "kustomizations, licences, ready, coherence, rules",
+        "kustomizations, licences, ready, coherence, rules, site_tags",
     ]
 
 

@@ -1,0 +1,104 @@
+"""The part of a lock that was written for one site: which facts, images and values of charts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.reader import Reader, Table
+from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.model.toml_writer import toml_table
+
+_SITE_KEYS = ("name", "facts", "signed_by")
+_COMPONENT_KEYS = ("name", "images", "values")
+MAX_VALUE_LINE = 500
+_NOTHING = Digest.of_bytes(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedSiteComponent:
+    """What a component gets at this site beyond the catalog: images, and values of its chart."""
+
+    name: str
+    images: tuple[ImageReference, ...]
+    values: tuple[str, ...]  # lines of YAML
+
+    @property
+    def values_bytes(self) -> bytes:
+        """The values as a YAML file."""
+        return "".join(f"{line}\n" for line in self.values).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class LockedSite:
+    """The site a lock was written for; ``facts`` is the digest of its site-facts.json."""
+
+    name: str
+    facts: Digest
+    signed_by: str  # id of the key
+    components: tuple[LockedSiteComponent, ...]
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.components, key=lambda component: component.name)
+        object.__setattr__(self, "components", tuple(ordered))
+
+    @property
+    def images(self) -> frozenset[ImageReference]:
+        """Every image that is there for this site alone."""
+        return frozenset(image for one in self.components for image in one.images)
+
+    def to_tables(self) -> list[str]:
+        """The tables of the lock, as text."""
+        top = {"name": self.name, "facts": str(self.facts), "signed_by": self.signed_by}
+        return [
+            toml_table("[site]", top),
+            *(
+                toml_table(
+                    "[[site_component]]",
+                    {
+                        "name": one.name,
+                        "images": [str(image) for image in sorted(one.images)],
+                        "values": one.values,
+                    },
+                )
+                for one in self.components
+            ),
+        ]
+
+
+def read_locked_site(reader: Reader, document: Table) -> LockedSite | None:
+    """The site in a lock's document; None for a lock that fits every site."""
+    if "site" not in document:
+        if "site_component" in document:
+            reader.problems.append("[[site_component]] stands there without [site]")
+        return None
+    table = reader.table(document, "site", "lock")
+    reader.only(table, "[site]", _SITE_KEYS)
+    return LockedSite(
+        name=reader.text(table, "name", "[site]"),
+        facts=reader.value(table, "facts", "[site]", Digest.parse, _NOTHING),
+        signed_by=reader.text(table, "signed_by", "[site]"),
+        components=tuple(reader.tables(document, "site_component", _read_component)),
+    )
+
+
+def _read_component(reader: Reader, table: Table, where: str) -> LockedSiteComponent:
+    reader.only(table, where, _COMPONENT_KEYS)
+    return LockedSiteComponent(
+        name=reader.value(table, "name", where, _plain_name, ""),
+        images=tuple(reader.each(table, "images", where, ImageReference.parse)),
+        values=tuple(reader.each(table, "values", where, _value_line)),
+    )
+
+
+def _plain_name(text: str) -> str:
+    """A component's name becomes the name of a file."""
+    if not text.isascii() or not all(part.isalnum() for part in text.split("-")):
+        raise ValueError(f"{text[:60]!r} is not the name of a component")
+    return text
+
+
+def _value_line(text: str) -> str:
+    if not text.isprintable() or len(text) > MAX_VALUE_LINE:
+        raise ValueError(f"{text[:60]!r} is not a line of YAML")
+    return text
