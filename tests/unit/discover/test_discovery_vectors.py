@@ -1,7 +1,7 @@
 """Small objects of invented products: where images hide, and what only looks like one.
 
-Each ``tests/vectors/discovery/<idea>.yaml`` has beside it, as JSON, every image to be found and every
-text that stays unclassified. The ones named ``trap-…`` hold what must not be taken for an image.
+Each ``tests/vectors/discovery/<idea>.yaml`` has beside it, as JSON, every image to be found and
+every text that stays unclassified. The ones named ``trap-…`` hold what is no image at all.
 """
 
 from __future__ import annotations
