@@ -47,6 +47,7 @@ class Archive:
     path: str  # {version} is the recipe's
     inside: str = ""  # prefix of the names in the archive
     sums: tuple[str, ...] = (".sha256sum",)  # files beside it that have its digest
+    list_of_sums: str = ""  # a file beside it that lists the digests of all archives
 
 
 ARCHIVES = (
@@ -86,6 +87,13 @@ ARCHIVES = (
         "get.helm.sh/helm-v{version}-linux-amd64.tar.gz",
         inside="linux-amd64/",
         sums=(".sha256sum", ".sha256"),
+    ),
+    Archive(
+        "kustomize",
+        "github.com/kubernetes-sigs/kustomize/releases/download/kustomize/v{version}/"
+        "kustomize_v{version}_linux_amd64.tar.gz",
+        sums=(),
+        list_of_sums="checksums.txt",
     ),
 )
 # Projects that publish the digest alone in this file; all others write `<digest>  <name>`.
@@ -203,7 +211,12 @@ def _publish_archive(root: Path, archive: Archive) -> None:
     prefix = archive.inside.format(version=version)
     entries = {path.name: Entry("file", path) for path in sorted(folder.iterdir())}
     packed = _tar_gz(entries, prefix)
-    _publish(root, archive.path.format(version=version), packed, archive.sums)
+    path = archive.path.format(version=version)
+    _publish(root, path, packed, archive.sums)
+    if archive.list_of_sums:
+        target = root / path
+        line = f"{hashlib.sha256(packed).hexdigest()}  {target.name}\n"
+        target.with_name(archive.list_of_sums).write_text(line)
 
 
 def _tar_gz(entries: Mapping[str, Entry], prefix: str) -> bytes:
