@@ -1,0 +1,264 @@
+"""The catalog of this repository, compared with what its upstreams really hold."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import subprocess
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.licenses import canonicalize_license_expression
+from tests.lab.sources import BESIDE
+from tests.support.stack import DEFAULT_RELEASE, PAGE, stack_page
+
+from perimeter_bundle.catalog.content import content_root
+from perimeter_bundle.catalog.load import load_catalog, load_release
+from perimeter_bundle.catalog.values import Catalog, Component
+from perimeter_bundle.discover.discover import discover
+from perimeter_bundle.discover.rules import NO_RULES
+from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.phases import Phase
+
+# the rendered file beside the checkout, where its name is not the kustomization's
+RENDERED = {
+    "cert-manager": "cert-manager-kubeflow",
+    "cluster-local-gateway": "istio-cluster-local-gateway-base",
+    "post-install-jobs": "knative-eventing-post-install-jobs",
+}
+
+
+@cache
+def catalog() -> Catalog:
+    return load_catalog(content_root() / "manifests")
+
+
+def components() -> list[Component]:
+    return list(catalog().components.values())
+
+
+def upstream(path: str) -> Path:
+    """A file of ../shared/upstream; a test that needs it fails without it."""
+    found = BESIDE / path
+    if not found.exists():
+        pytest.fail(f"{found} is missing: put Kubeflow's manifests and renders of that name there")
+    return found
+
+
+def rendered(folder: str, name: str) -> bytes:
+    packed = BESIDE / folder / f"{name}.yaml.gz"
+    if packed.exists():
+        return gzip.decompress(packed.read_bytes())
+    return upstream(f"{folder}/{name}.yaml").read_bytes()
+
+
+@cache
+def documents(component: str) -> tuple[tuple[str, bytes], ...]:
+    """What the component's kustomizations, charts and manifests render to."""
+    one = catalog().components[component]
+    return (
+        *((k.name, rendered("rendered", RENDERED.get(k.name, k.name))) for k in one.kustomizations),
+        *((c.name, rendered("rendered-charts", c.name)) for c in one.charts),
+        *(
+            (m.name, upstream(f"manifests/{one.name}/{m.name}.yaml").read_bytes())
+            for m in one.manifests
+        ),
+    )
+
+
+@cache
+def objects(component: str) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        found
+        for _, data in documents(component)
+        for found in yaml.load_all(data, Loader=yaml.CSafeLoader)
+        if found
+    )
+
+
+def strings(value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(inner, str):
+                yield key, inner
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+
+
+def test_every_kustomization_stands_in_the_tree_of_its_source() -> None:
+    with tarfile.open(upstream("kubeflow-manifests-26.03.tar.gz")) as archive:
+        names = set(archive.getnames())
+    missing = [
+        f"{one.name}: {kustomization.path}"
+        for one in components()
+        for kustomization in one.kustomizations
+        if f"{kustomization.path}/kustomization.yaml" not in names
+    ]
+    assert missing == []
+
+
+def test_no_two_components_claim_one_kustomization_chart_or_manifest() -> None:
+    claims = Counter(
+        claim
+        for one in components()
+        for claim in (
+            *((k.source.name, k.path) for k in one.kustomizations),
+            *(("chart", c.name) for c in one.charts),
+            *(("manifest", m.full_url()) for m in one.manifests),
+        )
+    )
+    assert [claim for claim, count in claims.items() if count > 1] == []
+
+
+def test_every_part_of_upstream_s_example_is_in_the_default_release() -> None:
+    """Its kustomization lists paths below ../; none of them may be forgotten."""
+    example = upstream("rendered/kubeflow-all.kustomization.example.yaml.txt").read_text()
+    wanted = set(re.findall(r"^- \.\./([^\s#]+)", example, flags=re.M))
+    release = load_release(catalog(), DEFAULT_RELEASE)
+    have = {k.path for c in release.components for k in c.kustomizations}
+    assert len(wanted) > 25
+    assert wanted - have == set()
+
+
+def test_the_default_release_finds_all_images_of_the_core() -> None:
+    with upstream("images.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["set"] == "kubeflow-core"]
+    wanted = {row["normalized"] for row in rows}
+    release = load_release(catalog(), DEFAULT_RELEASE)
+    found: set[str] = set()
+    for component in release.components:
+        if component.kustomizations:
+            discovery = discover(documents(component.name), NO_RULES)
+            found |= {str(reference) for reference in discovery.references()}
+    assert len(wanted) == 105
+    assert wanted - found == set()
+
+
+@pytest.mark.parametrize("name", sorted(load_catalog(content_root() / "manifests").components))
+def test_what_a_component_waits_for_is_among_what_it_renders(name: str) -> None:
+    component = catalog().components[name]
+    there = {(o["kind"], o["metadata"]["name"]) for o in objects(name)} if component.ready else ()
+    namespaces = {
+        (o["kind"], o["metadata"]["name"]): o["metadata"].get("namespace")
+        for o in (objects(name) if component.ready else ())
+    }
+    own = {"CustomResourceDefinition", "InnoDBCluster"}  # crds/ of charts; objects of our roles
+    for ready in component.ready:
+        if ready.kind in own and component.charts:
+            continue
+        key = (ready.kind, ready.name)
+        assert key in there, ready
+        if namespaces[key]:
+            assert namespaces[key] == ready.namespace, ready
+
+
+def test_a_component_that_runs_something_says_when_it_is_ready() -> None:
+    silent = [
+        one.name
+        for one in components()
+        if one.kustomizations
+        and not one.ready
+        and any(o["kind"] in ("Deployment", "StatefulSet", "DaemonSet") for o in objects(one.name))
+    ]
+    assert silent == []
+
+
+def test_licences_are_spdx_and_every_licence_rule_speaks_of_some_image() -> None:
+    for one in components():
+        licences = [
+            *(one.licence, *(rule.licence for rule in one.licences)),
+            *(image.licence for image in one.images),
+            *(item.licence for item in (*one.charts, *one.files, *one.manifests)),
+            *(k.source.licence for k in one.kustomizations),
+        ]
+        for licence in licences:
+            assert canonicalize_license_expression(licence) == licence, one.name
+        if one.licences:
+            images = discover(documents(one.name), NO_RULES).references()
+            for rule in one.licences:
+                assert any(rule.matches(image) for image in images), (one.name, rule)
+
+
+def test_versions_in_values_are_those_the_component_names_or_upstream_s_own() -> None:
+    for one in components():
+        known = {one.version, *(chart.version for chart in one.charts)}
+        known |= {image.reference.tag for image in one.images}
+        for chart in one.charts:
+            for key, text in strings(dict(chart.values)):
+                if key in ("tag", "version") and text not in known:
+                    named = {inner for o in objects(one.name) for _, inner in strings(o)}
+                    assert any(text in inner for inner in named), (one.name, key, text)
+
+
+def test_every_chart_is_fetched_from_its_own_repository_and_says_the_version() -> None:
+    stamped = {"gpu-operator"}  # upstream writes its version when it is released
+    for one in components():
+        for chart in one.charts:
+            text = upstream(f"charts/{chart.name if chart.name != 'flannel' else 'flannel'}")
+            about = yaml.safe_load((text / "Chart.yaml").read_text())
+            assert about["name"] == chart.name
+            if chart.name not in stamped:
+                assert about["version"] == chart.version
+
+
+def test_a_component_stands_in_a_phase_not_before_that_of_anything_it_needs() -> None:
+    for one in components():
+        for needed in one.needs:
+            for name in (needed, *catalog().providers(needed)):
+                if name in catalog().components:
+                    assert catalog().components[name].phase.place <= one.phase.place, one.name
+
+
+@pytest.mark.parametrize("left_out", ["istio", "cert-manager", "network", "kubeflow-namespace"])
+def test_a_release_without_a_part_names_each_part_that_needs_it(
+    tmp_path: Path, left_out: str
+) -> None:
+    providers = catalog().providers(left_out) or (left_out,)
+    needing = [c.name for c in components() if left_out in c.needs]
+    lines = (catalog().releases_folder / f"{DEFAULT_RELEASE}.yaml").read_text().splitlines()
+    kept = [line for line in lines if line.split("#")[0].strip("- ") not in providers]
+    subprocess.run(["cp", "-r", str(catalog().root), str(tmp_path)], check=True)
+    root = tmp_path / catalog().root.name
+    (root / "releases" / f"{DEFAULT_RELEASE}.yaml").write_text("\n".join(kept) + "\n")
+    with pytest.raises(InputError) as caught:
+        load_release(load_catalog(root), DEFAULT_RELEASE)
+    assert caught.value.code == "bad-catalog"
+    release = load_release(catalog(), DEFAULT_RELEASE)
+    for component in release.components:
+        if component.name in needing:
+            pair = f"{component.name} needs {left_out}, "
+            assert any(pair in problem for problem in caught.value.problems), pair
+
+
+def test_a_release_may_have_the_other_network_and_storage(tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", str(catalog().root), str(tmp_path)], check=True)
+    root = tmp_path / catalog().root.name
+    path = root / "releases" / f"{DEFAULT_RELEASE}.yaml"
+    text = path.read_text()
+    text = text.replace("- flannel #", "- calico #").replace(
+        "- local-path-provisioner #", "- external-storage-class #"
+    )
+    path.write_text(text)
+    names = [one.name for one in load_release(load_catalog(root), DEFAULT_RELEASE).components]
+    assert "calico" in names
+    assert "flannel" not in names
+
+
+def test_the_base_release_is_the_beginning_of_the_default_one() -> None:
+    base = load_release(catalog(), f"{DEFAULT_RELEASE}-base").components
+    whole = load_release(catalog(), DEFAULT_RELEASE).components
+    assert whole[: len(base)] == base
+    assert {one.phase for one in whole} == set(Phase) - {Phase.NODE}
+
+
+def test_the_page_about_the_stack_is_what_the_catalog_says() -> None:
+    assert PAGE.read_text() == stack_page(catalog()), "run python -m tests.support.stack"
