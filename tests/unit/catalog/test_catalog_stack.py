@@ -23,7 +23,7 @@ from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.load import load_catalog, load_release
 from perimeter_bundle.catalog.values import Catalog, Component
 from perimeter_bundle.discover.discover import discover
-from perimeter_bundle.discover.rules import NO_RULES
+from perimeter_bundle.discover.values import Discovery
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.phases import Phase
 
@@ -83,6 +83,11 @@ def objects(component: str) -> tuple[dict[str, Any], ...]:
     )
 
 
+@cache
+def discovered(component: str) -> Discovery:
+    return discover(documents(component), catalog().components[component].rules)
+
+
 def strings(value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -129,6 +134,15 @@ def test_every_part_of_upstream_s_example_is_in_the_default_release() -> None:
     assert wanted - have == set()
 
 
+@pytest.mark.parametrize("name", sorted(load_catalog(content_root() / "manifests").components))
+def test_nothing_a_component_renders_is_left_unexplained(name: str) -> None:
+    if (
+        not catalog().components[name].rules.exclude
+    ):  # of charts' crds/, which are not rendered here
+        assert discovered(name).unused_rules == ()
+    assert discovered(name).unclassified == ()
+
+
 def test_the_default_release_finds_all_images_of_the_core() -> None:
     with upstream("images.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["set"] == "kubeflow-core"]
@@ -137,7 +151,7 @@ def test_the_default_release_finds_all_images_of_the_core() -> None:
     found: set[str] = set()
     for component in release.components:
         if component.kustomizations:
-            discovery = discover(documents(component.name), NO_RULES)
+            discovery = discovered(component.name)
             found |= {str(reference) for reference in discovery.references()}
     assert len(wanted) == 105
     assert wanted - found == set()
@@ -183,7 +197,7 @@ def test_licences_are_spdx_and_every_licence_rule_speaks_of_some_image() -> None
         for licence in licences:
             assert canonicalize_license_expression(licence) == licence, one.name
         if one.licences:
-            images = discover(documents(one.name), NO_RULES).references()
+            images = discovered(one.name).references()
             for rule in one.licences:
                 assert any(rule.matches(image) for image in images), (one.name, rule)
 
