@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 import yaml
 from tests.integration.test_build_bundle_cli import Ended, Runner
+from tests.support.apt_repository import AptKeys, serve_repository
 from tests.support.distribution import Distribution
 from tests.support.images import TestImage, single_image
 from tests.support.lying_server import Lie
 from tests.support.mini_upstream import mini_upstream, tls_server
 from tests.unit.collect.test_site_choice import CONTROL, UBUNTU, cluster_policy, facts
 
-from perimeter_bundle.format.layout import site_values_path
+from perimeter_bundle.catalog.os_repositories import load_os_repositories
+from perimeter_bundle.format.layout import blob_path, site_packages_path, site_values_path
 from perimeter_bundle.format.signature import generate_key
 from perimeter_bundle.format.site_facts import (
     DriverChoice,
@@ -29,6 +31,7 @@ from perimeter_bundle.format.site_facts import (
     PrecompiledChoice,
     write_site_facts,
 )
+from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.registry.client import RegistryClient
@@ -62,7 +65,30 @@ site_tags:
     values:
       precompiled: {{driver: {{usePrecompiled: true, version: "{{branch}}"}}}}
       host: {{driver: {{enabled: false}}}}
+      packages: {{driver: {{repoConfig: {{configMapName: perimeter-driver-repositories}}}}}}
+    packages:
+      ubuntu:
+        install: ["linux-headers-{{kernel}}"]
+        download: ["linux-image-{{kernel}}"]
+        download_if_there: ["linux-modules-{{kernel}}"]
 """
+REPOSITORIES = """apt:
+  - system: ubuntu22.04
+    url: {url}/ubuntu
+    suites: [jammy]
+    components: [main]
+    keyring: archive.gpg
+"""
+K = UBUNTU.kernel
+PACKAGES = {
+    f"linux-headers-{K}": ("5.15.0-78.85", "linux-headers-5.15.0-78 (= 5.15.0-78.85), libc6"),
+    "linux-headers-5.15.0-78": ("5.15.0-78.85", ""),
+    f"linux-image-{K}": ("5.15.0-78.85", "initramfs-tools"),
+    f"linux-modules-{K}": ("5.15.0-78.85", ""),
+    "libc6": ("2:2.35-0ubuntu3.1", "libstdc++6"),
+    "libstdc++6": ("12~rc", ""),
+    "unrelated": ("1", ""),
+}
 
 
 class Site:
@@ -98,6 +124,14 @@ class Site:
         return self.run(
             "lock", "mini", "--site-facts", "site-facts.json", "--trust", "site.pub", *more
         )
+
+    def serve_packages(self, packages: dict[str, tuple[str, str]]) -> AptKeys:
+        keys = AptKeys(self.folder)
+        serve_repository(
+            self.mini.server.serve, keys, packages, all_names=("linux-headers-5.15.0-78",)
+        )
+        (self.folder / "os.yaml").write_text(REPOSITORIES.format(url=self.mini.server.url))
+        return keys
 
     def name(self, tag: str) -> str:
         return f"{self.mini.host}/nvidia/driver:{tag}"
@@ -320,6 +354,120 @@ def push(registry: Distribution, folder: Path, image: TestImage, tags: set[str])
     for tag in tags:
         client.push_manifest("nvidia/driver", tag, image.media_type, image.top)
     client.close()
+
+
+def test_packages_for_a_driver_that_compiles_are_locked_carried_and_listed(site: Site) -> None:
+    site.serve_tags(ORDINARY)
+    site.write(UBUNTU)
+    site.serve_packages(PACKAGES)
+    ended = site.lock("--os-repositories", "os.yaml")
+    assert ended.status == 0, ended.err
+    lock = locked(site)
+    assert lock.site is not None
+    (component,) = lock.site.components
+    assert [f"{p.name} {p.version} {p.architecture}" for p in component.packages] == [
+        "libc6 2:2.35-0ubuntu3.1 amd64",
+        "libstdc++6 12~rc amd64",
+        "linux-headers-5.15.0-78 5.15.0-78.85 all",
+        f"linux-headers-{K} 5.15.0-78.85 amd64",
+        f"linux-image-{K} 5.15.0-78.85 amd64",
+        f"linux-modules-{K} 5.15.0-78.85 amd64",
+    ]
+    assert component.values == (
+        "driver:", "  repoConfig:", "    configMapName: perimeter-driver-repositories"
+    )  # fmt: skip
+    built = site.mini.build(lock, site.folder / "bundle")
+    listed = json.loads((built.root / site_packages_path("gpu")).read_bytes())["packages"]
+    assert len(listed) == 6
+    for one in listed:
+        item = built.manifest.find(one["reference"])
+        assert str(item.payload) == one["digest"]
+        data = (built.root / blob_path(item.payload)).read_bytes()
+        assert data.startswith(f"{one['name']} {one['version']} ".encode())
+    assert "libstdc++6_12~rc_amd64.deb" in {one["file"] for one in listed}
+
+
+def test_without_repositories_the_packages_are_named(site: Site) -> None:
+    site.serve_tags(ORDINARY)
+    site.write(UBUNTU)
+    ended = site.lock()
+    assert ended.status == 0
+    assert f"linux-headers-{K}, linux-image-{K} from a repository for ubuntu22.04" in ended.err
+    part = locked(site).site
+    assert part is not None
+    assert part.components[0].values == ()
+
+
+def test_a_kernel_the_repository_no_longer_has_is_refused_with_its_packages(site: Site) -> None:
+    site.serve_tags(ORDINARY)
+    site.write(UBUNTU)
+    lacking = {name: what for name, what in PACKAGES.items() if name != "linux-headers-5.15.0-78"}
+    del lacking[f"linux-image-{K}"], lacking[f"linux-modules-{K}"]
+    site.serve_packages(lacking)
+    ended = site.lock("--os-repositories", "os.yaml", "--json")
+    assert ended.status == 2
+    error = json.loads(ended.out)["error"]
+    assert error["code"] == "no-driver-packages"
+    text = "\n".join(error["problems"])
+    assert f"linux-headers-5.15.0-78, which linux-headers-{K} needs, looked for in" in text
+    assert f"kernel {K}, amd64: linux-image-{K}, looked for in" in text
+    assert "linux-modules" not in text
+
+
+def test_an_index_that_its_distribution_did_not_sign_is_refused(site: Site) -> None:
+    site.serve_tags(ORDINARY)
+    site.write(UBUNTU)
+    site.serve_packages(PACKAGES)
+    other = AptKeys(site.folder / "other")
+    (site.folder / "archive.gpg").write_bytes(other.keyring.read_bytes())
+    ended = site.lock("--os-repositories", "os.yaml")
+    assert ended.status == 5
+    assert "error[bad-signature]" in ended.err
+    assert "is not signed by a key in archive.gpg" in ended.err
+
+
+def test_a_changed_index_is_refused(site: Site) -> None:
+    site.serve_tags(ORDINARY)
+    site.write(UBUNTU)
+    site.serve_packages(PACKAGES)
+    path = "/ubuntu/dists/jammy/main/binary-amd64/Packages.gz"
+    good = site.mini.server.files[path].data
+    site.mini.server.serve(path, good[:-1] + b"x")
+    ended = site.lock("--os-repositories", "os.yaml")
+    assert ended.status == 4
+    assert "it is not what InRelease promises" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("apt:\n", "yum:\n", "yum: unknown key; there are apt"),
+        ("https:", "http:", "must be a full address beginning with https://"),
+        ("system: ubuntu22.04", "system: rhel9.6", "system"),
+        ("suites: [jammy]", "suites: ['../x']", "suites"),
+        ("suites: [jammy]", "suites: [a/..]", "a/.. is no suite or component"),
+        ("keyring: archive.gpg", "keyring: none.gpg", "there is no file none.gpg beside it"),
+        ("keyring: archive.gpg", "keyring: archive.gpg\n    trusted: true", "unknown key"),
+    ],
+)
+def test_repositories_that_cannot_be_are_refused_with_their_line(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    text = REPOSITORIES.format(url="https://mirror.example")
+    assert old in text
+    (tmp_path / "archive.gpg").write_bytes(b"")
+    path = tmp_path / "os.yaml"
+    path.write_text(text)
+    (repository,) = load_os_repositories(path)
+    assert repository.keyring == tmp_path / "archive.gpg"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_os_repositories(path)
+    assert caught.value.code == "bad-os-repositories"
+    assert said in str(caught.value)
+    path.unlink()
+    with pytest.raises(InputError, match="cannot read"):
+        load_os_repositories(path)
 
 
 def test_a_real_registry_lists_its_tags_page_by_page(

@@ -18,7 +18,7 @@ from perimeter_bundle.catalog.schema import (
     SourceModel,
     read_model,
 )
-from perimeter_bundle.catalog.site_tags import SiteTag
+from perimeter_bundle.catalog.site_tags import SiteTag, SystemPackages
 from perimeter_bundle.catalog.strict_yaml import YamlDocument, parse_yaml
 from perimeter_bundle.catalog.values import (
     Catalog,
@@ -413,6 +413,12 @@ def _site_tag(model: SiteTagModel) -> SiteTag:
         path=model.render.path,
         not_precompiled_with=tuple(model.not_precompiled_with),
         values=model.values.model_dump(),
+        packages={
+            system: SystemPackages(
+                tuple(one.install), tuple(one.download), tuple(one.download_if_there)
+            )
+            for system, one in model.packages.items()
+        },
     )
 
 

@@ -140,6 +140,9 @@ FolderInside = Annotated[str, AfterValidator(_relative_folder)]
 GitUrl = Annotated[str, AfterValidator(_plain_https_url)]
 Repository = Annotated[str, AfterValidator(_repository)]
 TagTemplate = Annotated[str, AfterValidator(_tag_template)]
+PackageName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]*(\{kernel\})?$", max_length=100)
+]
 DottedPath = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)
 ]
@@ -283,6 +286,15 @@ class SiteValuesModel(_Model):
     precompiled: dict[str, object] = Field(default_factory=dict)
     host: dict[str, object] = Field(default_factory=dict)
     several_os: dict[str, object] = Field(default_factory=dict)
+    packages: dict[str, object] = Field(default_factory=dict)
+
+
+class SystemPackagesModel(_Model):
+    """``packages`` of a site tag, for one system."""
+
+    install: list[PackageName] = Field(default_factory=list)
+    download: list[PackageName] = Field(default_factory=list)
+    download_if_there: list[PackageName] = Field(default_factory=list)
 
 
 class SiteTagModel(_Model):
@@ -302,6 +314,7 @@ class SiteTagModel(_Model):
     render: RenderPlaceModel
     not_precompiled_with: list[DottedPath] = Field(default_factory=list)
     values: SiteValuesModel = SiteValuesModel()
+    packages: dict[Name, SystemPackagesModel] = Field(default_factory=dict)
 
 
 class SourceModel(_Model):

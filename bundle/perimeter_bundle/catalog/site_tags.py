@@ -18,6 +18,29 @@ _SAMPLE = Machine((), "ubuntu", "22.04", "5.15.0-78-generic", "amd64")
 
 
 @dataclass(frozen=True, slots=True)
+class SystemPackages:
+    """Packages of the system that an image installs when it starts; names may hold {kernel}."""
+
+    install: tuple[str, ...] = ()  # with all they depend on
+    download: tuple[str, ...] = ()  # alone
+    download_if_there: tuple[str, ...] = ()
+
+    def for_kernel(self, kernel: str) -> SystemPackages:
+        """The same with the names of one kernel."""
+        return SystemPackages(
+            *(
+                tuple(name.replace("{kernel}", kernel) for name in names)
+                for names in (self.install, self.download, self.download_if_there)
+            )
+        )
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names that must be there."""
+        return (*self.install, *self.download)
+
+
+@dataclass(frozen=True, slots=True)
 class SiteTag:
     """One entry of ``site_tags``; docs/catalog.md says what each key means."""
 
@@ -34,6 +57,7 @@ class SiteTag:
     path: str  # of its repository, image, version and enabled in there
     not_precompiled_with: tuple[str, ...]  # paths of switches in there
     values: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by outcome
+    packages: Mapping[str, SystemPackages] = field(default_factory=dict)  # by ID of the system
 
     def tag_for(self, machine: Machine) -> str:
         """The tag a node like ``machine`` asks for; empty when none can be made."""

@@ -16,7 +16,12 @@ from perimeter_bundle.cli.options import (
     release_options,
     workloads_option,
 )
-from perimeter_bundle.cli.site_options import precompiled_option, site_options, site_request
+from perimeter_bundle.cli.site_options import (
+    os_repositories_option,
+    precompiled_option,
+    site_options,
+    site_request,
+)
 from perimeter_bundle.collect.compare import LockDifference, diff_locks
 from perimeter_bundle.collect.lock import lock_release, unresolved_lock
 from perimeter_bundle.collect.upstream import open_upstream
@@ -43,6 +48,7 @@ from perimeter_bundle.terminal.options import Output, common_options
 @workloads_option
 @site_options
 @precompiled_option
+@os_repositories_option
 @network_options
 @common_options
 def lock(
@@ -57,6 +63,7 @@ def lock(
     site_facts_path: Path | None,
     trust_path: Path | None,
     precompiled: str | None,
+    os_repositories_path: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -79,7 +86,7 @@ def lock(
       perimeter-bundle lock 2026.11 --site-facts site-facts.json --trust site.pub
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
-    site = site_request(site_facts_path, trust_path, precompiled)
+    site = site_request(site_facts_path, trust_path, precompiled, os_repositories_path)
     if site and unresolved:
         raise InputError("bad-option", "--unresolved and --site-facts exclude each other")
     chosen = choose(release_name, catalog_path, platforms, workloads_path)

@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from perimeter_bundle.catalog.os_repositories import load_os_repositories
 from perimeter_bundle.collect.site_lock import SiteRequest
 from perimeter_bundle.format.site_facts import PrecompiledChoice, open_site_facts
 from perimeter_bundle.format.trust import Trust
@@ -41,15 +42,31 @@ precompiled_option = click.option(
 )
 
 
+os_repositories_option = click.option(
+    "--os-repositories",
+    "os_repositories_path",
+    type=click.Path(path_type=Path),
+    help="Where packages of the hosts' systems are, for drivers that compile at the site.",
+)
+
+
 def site_request(
-    facts_path: Path | None, trust_path: Path | None, precompiled: str | None = None
+    facts_path: Path | None,
+    trust_path: Path | None,
+    precompiled: str | None = None,
+    os_repositories_path: Path | None = None,
 ) -> SiteRequest | None:
     """The verified facts the options name; None without --site-facts.
 
     Raises InputError[bad-option], and what open_site_facts and Trust.load raise.
     """
     if facts_path is None:
-        for name, value in (("--trust", trust_path), ("--precompiled", precompiled)):
+        others = {
+            "--trust": trust_path,
+            "--precompiled": precompiled,
+            "--os-repositories": os_repositories_path,
+        }
+        for name, value in others.items():
             if value is not None:
                 raise InputError("bad-option", f"{name} means nothing without --site-facts")
         return None
@@ -60,7 +77,11 @@ def site_request(
             hint="it names the site's .pub file; a key that came with the facts proves nothing",
         )
     verified = open_site_facts(facts_path, Trust.load(trust_path))
-    return SiteRequest(verified, PrecompiledChoice(precompiled) if precompiled else None)
+    return SiteRequest(
+        verified,
+        PrecompiledChoice(precompiled) if precompiled else None,
+        load_os_repositories(os_repositories_path) if os_repositories_path else (),
+    )
 
 
 def refuse_other_site(lock: Lock, request: SiteRequest | None, again: str) -> None:

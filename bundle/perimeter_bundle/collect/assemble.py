@@ -42,6 +42,9 @@ def write_index(images: Sequence[PulledImage], packed: Sequence[PackedEntry]) ->
     return OciIndex(tuple(named)).to_bytes()
 
 
+PACKAGE_LICENCE = "LicenseRef-distribution"
+
+
 def image_item(image: PulledImage, release: Release) -> BundleItem:
     """An image as bundle.json describes it."""
     locked = image.locked
@@ -78,7 +81,9 @@ def packed_item(one: PackedEntry, release: Release) -> BundleItem:
     elif locked.kind is FileKind.FILE:
         kind, why = ItemKind.FILE, f"a program of {component.title}"
         platforms = (str(locked.platform),) if locked.platform else ()
-        licence = next(f.licence for f in component.files if f.name == locked.name)
+        licence = next((f.licence for f in component.files if f.name == locked.name), "")
+        if not licence:  # a package of the hosts' system: its own copyright file says it
+            licence, why = PACKAGE_LICENCE, f"{component.title} installs it on the site's hosts"
     else:
         kind, why = ItemKind.MANIFEST, f"installs {component.title}"
         licence = next(m.licence for m in component.manifests if m.name == locked.name)

@@ -37,6 +37,7 @@ from perimeter_bundle.collect.own_wheel import own_wheel
 from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
 from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
 from perimeter_bundle.collect.site_choice import plain_references
+from perimeter_bundle.collect.site_packages import packages_document
 from perimeter_bundle.collect.upstream import Upstream
 from perimeter_bundle.collect.wanted import wanted_images
 from perimeter_bundle.collect.wheelhouse import download_wheels
@@ -191,6 +192,9 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
     for chosen in lock.site.components if lock.site else ():
         if chosen.values:
             write_file(workspace.root / layout.site_values_path(chosen.name), chosen.values_bytes)
+        if chosen.packages:
+            path = workspace.root / layout.site_packages_path(chosen.name)
+            write_file(path, packages_document(chosen, lock))
     on_event(Event(EventKind.FINISH, task))
 
 

@@ -110,7 +110,9 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
     files = {str(wanted.locked().reference): wanted.url for wanted in wanted_files(release)}
     problems = _both_ways(images, locked_images)
     problems += _both_ways(set(charts), {str(chart.reference) for chart in lock.charts})
-    problems += _both_ways(set(files), {str(file.reference) for file in lock.files})
+    packages = lock.site.packages if lock.site else frozenset()
+    locked_files = {str(f.reference) for f in lock.files if f.reference not in packages}
+    problems += _both_ways(set(files), locked_files)
     for chart in lock.charts:
         problems += _other_source(str(chart.reference), chart.source, charts)
     for file in lock.files:

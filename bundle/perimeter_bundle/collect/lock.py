@@ -34,6 +34,7 @@ from perimeter_bundle.collect.site_lock import (
     resolve_site,
     with_site_images,
 )
+from perimeter_bundle.collect.site_packages import lock_packages
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import (
     WantedChart,
@@ -94,6 +95,7 @@ def lock_release(
     )
     rendered = render_release(release, locking.read_chart, locking.read_manifest)
     choice = resolve_site(release, rendered, site, upstream)
+    packages = lock_packages(choice, site, upstream, work)
     check_complete(rendered)
     from_kubeadm = kubeadm_images(release, files, locking.find_file, work)
     images = run_all(
@@ -112,8 +114,8 @@ def lock_release(
         platforms=release.platforms,
         images=tuple(images),
         charts=tuple(charts),
-        files=tuple(files),
-        site=locked_site(site, choice),
+        files=(*files, *packages.files),
+        site=locked_site(site, packages.choice, packages.by_component),
     )
 
 

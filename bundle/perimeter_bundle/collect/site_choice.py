@@ -11,13 +11,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import yaml
 
-from perimeter_bundle.catalog.site_tags import SiteTag, os_tag
+from perimeter_bundle.catalog.site_tags import SiteTag, SystemPackages, os_tag
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.format.site_facts import (
     DriverChoice,
@@ -64,12 +65,22 @@ class MissingTag:
 
 
 @dataclass(frozen=True, slots=True)
+class CompilingHosts:
+    """Hosts whose image compiles there, and so needs packages of their system."""
+
+    asked: AskedTag
+    profile: HostProfile
+    packages: SystemPackages
+
+
+@dataclass(frozen=True, slots=True)
 class SiteChoice:
     """What one site gets beyond the catalog."""
 
     images: tuple[ChosenImage, ...]
     values: Mapping[str, Mapping[str, object]]  # by component
     missing: tuple[MissingTag, ...] = ()
+    compiling: tuple[CompilingHosts, ...] = ()
     notes: tuple[str, ...] = field(default=())  # for people; nothing is refused for them
 
 
@@ -129,6 +140,7 @@ def choose(
     """
     images: list[ChosenImage] = []
     missing: list[MissingTag] = []
+    compiling: list[CompilingHosts] = []
     notes: list[str] = []
     values: dict[str, dict[str, object]] = {}
     compiled = {
@@ -153,6 +165,10 @@ def choose(
                 if reference is None or not exists[reference]:  # 5
                     missing.append(MissingTag(one, profile, (text,) if text else ()))
                     continue
+                packages = one.tag.packages.get(profile.machine.os_id)
+                if packages and not is_compiled:
+                    named = packages.for_kernel(profile.machine.kernel)
+                    compiling.append(CompilingHosts(one, profile, named))
                 why = f"site-facts profile {profile.name} ({profile.machine.text}): {one.tag.why}"
                 images.append(ChosenImage(reference, one.component, why))
         notes += _warnings(one.tag, profiles, facts)
@@ -163,6 +179,7 @@ def choose(
         tuple(images),
         {name: table for name, table in values.items() if table},
         tuple(missing),
+        tuple(compiling),
         tuple(dict.fromkeys(notes)),
     )
 
@@ -188,6 +205,15 @@ def values_lines(values: Mapping[str, object]) -> tuple[str, ...]:
     """Values as lines of YAML, sorted, always the same."""
     text = yaml.safe_dump(dict(values), default_flow_style=False, sort_keys=True, width=400)
     return tuple(text.splitlines())
+
+
+def with_packages(choice: SiteChoice) -> SiteChoice:
+    """The choice with the values that tell programs of packages the site has."""
+    values = {name: copy.deepcopy(dict(table)) for name, table in choice.values.items()}
+    for one in choice.compiling:
+        filled = _fill(one.asked.tag.values.get("packages", {}), one.asked.tag)
+        _merge(values.setdefault(one.asked.component, {}), filled)
+    return replace(choice, values={name: table for name, table in values.items() if table})
 
 
 def plain_references(release: Release) -> frozenset[ImageReference]:

@@ -26,8 +26,9 @@ from perimeter_bundle.discover.objects import flatten_lists, parse_objects
 from perimeter_bundle.format.site_facts import PrecompiledChoice, VerifiedSiteFacts
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind
-from perimeter_bundle.model.locked_site import LockedSite, LockedSiteComponent
+from perimeter_bundle.model.locked_site import LockedSite, LockedSiteComponent, SitePackage
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.ospackages.apt import AptRepository
 
 SHOWN_TAGS = 8
 
@@ -38,6 +39,7 @@ class SiteRequest:
 
     verified: VerifiedSiteFacts
     precompiled: PrecompiledChoice | None = None
+    repositories: tuple[AptRepository, ...] = ()  # of the hosts' systems
 
     @property
     def wish(self) -> PrecompiledChoice:
@@ -107,7 +109,11 @@ def with_site_images(
     return tuple(sorted([*kept, *added], key=lambda image: str(image.reference)))
 
 
-def locked_site(request: SiteRequest | None, choice: SiteChoice) -> LockedSite | None:
+def locked_site(
+    request: SiteRequest | None,
+    choice: SiteChoice,
+    packages: Mapping[str, tuple[SitePackage, ...]],
+) -> LockedSite | None:
     """The part of the lock that names the site; None without site facts."""
     if request is None:
         return None
@@ -122,6 +128,7 @@ def locked_site(request: SiteRequest | None, choice: SiteChoice) -> LockedSite |
                 name,
                 tuple(sorted({i.reference for i in choice.images if i.component == name})),
                 values_lines(choice.values[name]) if name in choice.values else (),
+                packages.get(name, ()),
             )
             for name in names
         ),

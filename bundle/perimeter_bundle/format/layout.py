@@ -56,6 +56,11 @@ def site_values_path(component: str) -> str:
     return f"{SITE_VALUES}/{component}.yaml"
 
 
+def site_packages_path(component: str) -> str:
+    """Which packages of the hosts' systems are carried for a component, and under which names."""
+    return f"{SITE_VALUES}/{component}-packages.json"
+
+
 def signature_path(key_id: str) -> str:
     """The raw DER signature made by the key with this id."""
     return f"{SIGNATURES}/{key_id}.sig"

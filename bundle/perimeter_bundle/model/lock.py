@@ -203,6 +203,8 @@ def _contradictions(lock: Lock) -> list[str]:
         problems += [f"[[site_component]] {name} stands there twice" for name in names]
         missing = lock.site.images - {image.reference for image in lock.images}
         problems += [f"[[site_component]]: no [[image]] {image}" for image in sorted(missing)]
+        missing = lock.site.packages - {file.reference for file in lock.files}
+        problems += [f"[[site_component]]: no [[file]] {file}" for file in sorted(missing)]
     for image in lock.images:
         if image.digest and not image.manifests:
             problems.append(f"[[image]] {image.reference}: it has a digest but no manifests")

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.reader import Reader, Table
 from perimeter_bundle.model.reference import ImageReference
-from perimeter_bundle.model.toml_writer import toml_table
+from perimeter_bundle.model.toml_writer import TomlValue, toml_table
 
 _SITE_KEYS = ("name", "facts", "signed_by")
-_COMPONENT_KEYS = ("name", "images", "values")
+_COMPONENT_KEYS = ("name", "images", "values", "packages")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~_-]{0,127}")
 MAX_VALUE_LINE = 500
 _NOTHING = Digest.of_bytes(b"")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SitePackage:
+    """A package of the hosts' system; ``reference`` is the file that carries it."""
+
+    system: str  # ubuntu22.04
+    name: str
+    version: str
+    architecture: str  # as the distribution calls it; all: for every one
+    reference: ImageReference
+
+    @classmethod
+    def parse(cls, text: str) -> SitePackage:
+        """Five words; raises ValueError or InputError."""
+        words = text.split(" ")
+        if len(words) != 5 or not all(_WORD.fullmatch(word) for word in words[:4]):
+            raise ValueError(f"{text[:60]!r} is not system, name, version, architecture, reference")
+        system, name, version, architecture, reference = words
+        return cls(system, name, version, architecture, ImageReference.parse(reference))
+
+    def __str__(self) -> str:
+        parts = (self.system, self.name, self.version, self.architecture, self.reference)
+        return " ".join(map(str, parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +48,7 @@ class LockedSiteComponent:
     name: str
     images: tuple[ImageReference, ...]
     values: tuple[str, ...]  # lines of YAML
+    packages: tuple[SitePackage, ...] = ()
 
     @property
     def values_bytes(self) -> bytes:
@@ -47,23 +74,27 @@ class LockedSite:
         """Every image that is there for this site alone."""
         return frozenset(image for one in self.components for image in one.images)
 
+    @property
+    def packages(self) -> frozenset[ImageReference]:
+        """Every file that is a package for this site alone."""
+        return frozenset(package.reference for one in self.components for package in one.packages)
+
     def to_tables(self) -> list[str]:
         """The tables of the lock, as text."""
         top = {"name": self.name, "facts": str(self.facts), "signed_by": self.signed_by}
-        return [
-            toml_table("[site]", top),
-            *(
-                toml_table(
-                    "[[site_component]]",
-                    {
-                        "name": one.name,
-                        "images": [str(image) for image in sorted(one.images)],
-                        "values": one.values,
-                    },
-                )
-                for one in self.components
-            ),
-        ]
+        tables = [toml_table("[[site_component]]", _pairs(one)) for one in self.components]
+        return [toml_table("[site]", top), *tables]
+
+
+def _pairs(one: LockedSiteComponent) -> dict[str, TomlValue]:
+    pairs: dict[str, TomlValue] = {
+        "name": one.name,
+        "images": [str(image) for image in sorted(one.images)],
+        "values": one.values,
+    }
+    if one.packages:
+        pairs["packages"] = [str(package) for package in sorted(one.packages)]
+    return pairs
 
 
 def read_locked_site(reader: Reader, document: Table) -> LockedSite | None:
@@ -88,6 +119,11 @@ def _read_component(reader: Reader, table: Table, where: str) -> LockedSiteCompo
         name=reader.value(table, "name", where, _plain_name, ""),
         images=tuple(reader.each(table, "images", where, ImageReference.parse)),
         values=tuple(reader.each(table, "values", where, _value_line)),
+        packages=(
+            tuple(reader.each(table, "packages", where, SitePackage.parse))
+            if "packages" in table
+            else ()
+        ),
     )
 
 

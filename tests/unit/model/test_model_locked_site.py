@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.unit.model.test_model_lock import IMAGE, LOCK, refused
+from tests.unit.model.test_model_lock import IMAGE, KUBEADM, LOCK, refused
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import Lock
-from perimeter_bundle.model.locked_site import LockedSite, LockedSiteComponent
+from perimeter_bundle.model.locked_site import LockedSite, LockedSiteComponent, SitePackage
 
-GPU = LockedSiteComponent("gpu-operator", (IMAGE.reference,), ("driver:", "  usePrecompiled: true"))
+PACKAGE = SitePackage("ubuntu22.04", "linux-headers-5", "1:5.15~x+b", "amd64", KUBEADM.reference)
+GPU = LockedSiteComponent(
+    "gpu-operator", (IMAGE.reference,), ("driver:", "  usePrecompiled: true"), (PACKAGE,)
+)
 SITE = LockedSite("plant", Digest.of_bytes(b"facts"), "ab" * 32, (GPU,))
 WITH_SITE = dataclasses.replace(LOCK, site=SITE)
 
@@ -19,6 +22,7 @@ WITH_SITE = dataclasses.replace(LOCK, site=SITE)
 def test_the_site_comes_back_as_it_was_written() -> None:
     assert Lock.parse(WITH_SITE.to_bytes()) == WITH_SITE
     assert SITE.images == {IMAGE.reference}
+    assert SITE.packages == {KUBEADM.reference}
     assert GPU.values_bytes == b"driver:\n  usePrecompiled: true\n"
 
 
@@ -43,6 +47,9 @@ def test_the_order_of_components_and_images_does_not_change_the_bytes() -> None:
         ('name = "gpu-operator"', 'name = "../x"', "'../x' is not the name of a component"),
         ('name = "gpu-operator"', 'name = "gp\u00fc"', "is not the name of a component"),
         ('images = [\n  "quay.io', 'images = [\n  "quay.io/', "images: not an image reference"),
+        ("1:5.15~x+b", "", "is not system, name, version, architecture, reference"),
+        ("1:5.15~x+b", "a/b", "is not system, name, version, architecture, reference"),
+        ("amd64 perimeter", "amd64 /perimeter", "packages: not an image reference"),
         ('"driver:"', '"dri\\u001bver"', "is not a line of YAML"),
         ('"driver:"', f'"{"x" * 501}"', "is not a line of YAML"),
         ("[[site_component]]\n", "[[site_component]]\nmore = 1\n", "unknown key 'more'"),
@@ -68,6 +75,8 @@ def test_contradictions_are_named() -> None:
     )
     lacking = dataclasses.replace(WITH_SITE, images=())
     assert f"no [[image]] {IMAGE.reference}" in str(refused(lacking.to_bytes()))
+    lacking = dataclasses.replace(WITH_SITE, files=())
+    assert f"no [[file]] {KUBEADM.reference}" in str(refused(lacking.to_bytes()))
     wrong = f'{before}site = "x"\n'.replace("format =", 'site = "y"\nformat =', 1)
     wrong = wrong.rpartition("site =")[0]
     assert "lock: site must be a table" in str(refused(wrong.encode()))

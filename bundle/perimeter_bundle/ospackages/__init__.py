@@ -1,0 +1,1 @@
+"""Packages of the hosts' own distributions, out of signed repositories."""
