@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import re
 import subprocess
 import tarfile
@@ -16,61 +15,17 @@ from typing import Any
 import pytest
 import yaml
 from packaging.licenses import canonicalize_license_expression
-from tests.lab.sources import BESIDE
 from tests.support.stack import DEFAULT_RELEASE, PAGE, stack_page
+from tests.support.upstream_renders import catalog, discovered, documents, upstream
 
-from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.load import load_catalog, load_release
-from perimeter_bundle.catalog.values import Catalog, Component
-from perimeter_bundle.discover.discover import discover
-from perimeter_bundle.discover.values import Discovery
+from perimeter_bundle.catalog.values import Component
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.phases import Phase
-
-# the rendered file beside the checkout, where its name is not the kustomization's
-RENDERED = {
-    "cert-manager": "cert-manager-kubeflow",
-    "cluster-local-gateway": "istio-cluster-local-gateway-base",
-    "post-install-jobs": "knative-eventing-post-install-jobs",
-}
-
-
-@cache
-def catalog() -> Catalog:
-    return load_catalog(content_root() / "manifests")
 
 
 def components() -> list[Component]:
     return list(catalog().components.values())
-
-
-def upstream(path: str) -> Path:
-    """A file of ../shared/upstream; a test that needs it fails without it."""
-    found = BESIDE / path
-    if not found.exists():
-        pytest.fail(f"{found} is missing: put Kubeflow's manifests and renders of that name there")
-    return found
-
-
-def rendered(folder: str, name: str) -> bytes:
-    packed = BESIDE / folder / f"{name}.yaml.gz"
-    if packed.exists():
-        return gzip.decompress(packed.read_bytes())
-    return upstream(f"{folder}/{name}.yaml").read_bytes()
-
-
-@cache
-def documents(component: str) -> tuple[tuple[str, bytes], ...]:
-    """What the component's kustomizations, charts and manifests render to."""
-    one = catalog().components[component]
-    return (
-        *((k.name, rendered("rendered", RENDERED.get(k.name, k.name))) for k in one.kustomizations),
-        *((c.name, rendered("rendered-charts", c.name)) for c in one.charts),
-        *(
-            (m.name, upstream(f"manifests/{one.name}/{m.name}.yaml").read_bytes())
-            for m in one.manifests
-        ),
-    )
 
 
 @cache
@@ -78,14 +33,9 @@ def objects(component: str) -> tuple[dict[str, Any], ...]:
     return tuple(
         found
         for _, data in documents(component)
-        for found in yaml.load_all(data, Loader=yaml.CSafeLoader)
+        for found in yaml.load_all(data, Loader=yaml.CBaseLoader)
         if found
     )
-
-
-@cache
-def discovered(component: str) -> Discovery:
-    return discover(documents(component), catalog().components[component].rules)
 
 
 def strings(value: object) -> Iterator[tuple[str, str]]:
@@ -134,7 +84,7 @@ def test_every_part_of_upstream_s_example_is_in_the_default_release() -> None:
     assert wanted - have == set()
 
 
-@pytest.mark.parametrize("name", sorted(load_catalog(content_root() / "manifests").components))
+@pytest.mark.parametrize("name", sorted(catalog().components))
 def test_nothing_a_component_renders_is_left_unexplained(name: str) -> None:
     if (
         not catalog().components[name].rules.exclude
@@ -157,7 +107,7 @@ def test_the_default_release_finds_all_images_of_the_core() -> None:
     assert wanted - found == set()
 
 
-@pytest.mark.parametrize("name", sorted(load_catalog(content_root() / "manifests").components))
+@pytest.mark.parametrize("name", sorted(catalog().components))
 def test_what_a_component_waits_for_is_among_what_it_renders(name: str) -> None:
     component = catalog().components[name]
     there = {(o["kind"], o["metadata"]["name"]) for o in objects(name)} if component.ready else ()
@@ -165,9 +115,8 @@ def test_what_a_component_waits_for_is_among_what_it_renders(name: str) -> None:
         (o["kind"], o["metadata"]["name"]): o["metadata"].get("namespace")
         for o in (objects(name) if component.ready else ())
     }
-    own = {"CustomResourceDefinition", "InnoDBCluster"}  # crds/ of charts; objects of our roles
     for ready in component.ready:
-        if ready.kind in own and component.charts:
+        if ready.kind == "InnoDBCluster":  # the role makes it
             continue
         key = (ready.kind, ready.name)
         assert key in there, ready
@@ -217,8 +166,7 @@ def test_every_chart_is_fetched_from_its_own_repository_and_says_the_version() -
     stamped = {"gpu-operator"}  # upstream writes its version when it is released
     for one in components():
         for chart in one.charts:
-            text = upstream(f"charts/{chart.name if chart.name != 'flannel' else 'flannel'}")
-            about = yaml.safe_load((text / "Chart.yaml").read_text())
+            about = yaml.safe_load(upstream(f"charts/{chart.name}/Chart.yaml").read_text())
             assert about["name"] == chart.name
             if chart.name not in stamped:
                 assert about["version"] == chart.version
