@@ -138,6 +138,13 @@ def test_keygen_sign_verify_and_inspect_fit_together(run: Runner, tmp_path: Path
     found = json.loads(run("inspect", bundle, "--json").out)
     assert len(found["signed_by_key_ids"]) == 1
     assert found["verified"] is False
+    assert {one["name"]: one["installed"] for one in found["components"]} == {
+        "kubernetes": True,
+        "local-path-provisioner": True,
+        "minio": False,  # of a phase that this version does not know
+    }
+    shown = run("inspect", bundle).out
+    assert shown.count("carried, not installed by this version") == 1
     assert sum(found["licences"].values()) == len(found["items"])
 
 

@@ -148,6 +148,14 @@ def test_a_plan_without_a_lock_names_what_it_cannot_know(release: Release) -> No
     assert plan.room.registry_bytes == 5 * MIB
 
 
+def test_a_plan_names_what_is_carried_and_not_installed(release: Release) -> None:
+    assert plan_release(release, None, {}).carried == ()
+    whole = load_release(load_catalog(content_root() / "manifests"), "2026.11")
+    carried = plan_release(whole, None, {}).carried
+    assert "kubeflow-pipelines 2.16.0 (phase kubeflow)" in carried
+    assert len(carried) == len(whole.components) - len(release.components)
+
+
 def test_a_plan_refuses_a_lock_of_something_else(release: Release, lock: Lock) -> None:
     with pytest.raises(InputError) as caught:
         plan_release(release, replace(lock, release="2026.05"), {})
