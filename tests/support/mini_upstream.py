@@ -117,6 +117,17 @@ class MiniUpstream:
         for digest, data in image.blobs.items():
             self.server.serve(f"{base}/blobs/{digest}", data)
 
+    def serve_chart(self, image: str, more: str = "") -> None:
+        """The chart that starts ``image``; ``more`` are lines for its Chart.yaml."""
+        chart = _chart(image, more)
+        self.server.serve("/charts/shop-1.2.3.tgz", chart)
+        digest = hashlib.sha256(chart).hexdigest()
+        self.server.serve(
+            "/charts/index.yaml",
+            f"entries:\n  shop:\n    - version: 1.2.3\n      digest: {digest}\n"
+            "      urls: [shop-1.2.3.tgz]\n".encode(),
+        )
+
     def blob_requests(self) -> list[str]:
         """Paths of the layers, charts and files that were asked for with GET, in order."""
         return [
@@ -134,14 +145,7 @@ def mini_upstream(server: LyingServer, folder: Path, ca_file: Path) -> MiniUpstr
     # another index over the same manifests
     mini.serve_image("example/zcopy", "1.0", index_image(attestation=False))
     mini.serve_image("example/control-plane", "1.0", mini.control_plane)
-    chart = _chart(f"{mini.host}/example/shop:1.0")
-    server.serve("/charts/shop-1.2.3.tgz", chart)
-    digest = hashlib.sha256(chart).hexdigest()
-    server.serve(
-        "/charts/index.yaml",
-        f"entries:\n  shop:\n    - version: 1.2.3\n      digest: {digest}\n"
-        "      urls: [shop-1.2.3.tgz]\n".encode(),
-    )
+    mini.serve_chart(f"{mini.host}/example/shop:1.0")
     tool = b"#!/bin/sh\necho shopctl\n" * 1000
     server.serve("/files/shopctl-1.0-amd64", tool)
     server.serve(
@@ -165,9 +169,9 @@ def tls_server(folder: Path) -> tuple[LyingServer, Path]:
     return LyingServer(server_context(certificate, key)), authority.certificate
 
 
-def _chart(image: str) -> bytes:
+def _chart(image: str, more: str) -> bytes:
     files = {
-        "shop/Chart.yaml": "apiVersion: v2\nname: shop\nversion: 1.2.3\n",
+        "shop/Chart.yaml": f"apiVersion: v2\nname: shop\nversion: 1.2.3\n{more}",
         "shop/values.yaml": f"image: {image}\nreplicas: 1\n",
         "shop/templates/pod.yaml": POD.format(name="shop", image="{{ .Values.image }}"),
     }

@@ -9,12 +9,13 @@ import click
 
 from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
 from perimeter_bundle.format.files import list_tree, read_file
-from perimeter_bundle.format.layout import BUNDLE_MANIFEST, SIGNATURES, SUMS
+from perimeter_bundle.format.layout import BUNDLE_MANIFEST, COHERENCE, SIGNATURES, SUMS
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import WORKLOADS
 from perimeter_bundle.model.phases import CARRIED, is_installed
+from perimeter_bundle.review.coherence.judge import MAX_COHERENCE_BYTES, Judgement
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import human_bytes, text_table
 
@@ -43,8 +44,26 @@ def inspect(output: Output, bundle_path: Path) -> None:
         if name.endswith(_RAW_SIGNATURE)
     ]
     identity = Digest.of_bytes(sums)
-    output.result(_to_dict(manifest, identity, signers), _text(manifest, identity, signers))
+    judgement = _judgement(bundle_path)
+    output.result(
+        {**_to_dict(manifest, identity, signers), **_coherence_dict(judgement)},
+        _text(manifest, identity, signers) + _coherence_text(judgement),
+    )
     output.next_step(f"perimeter-bundle verify {bundle_path} --trust KEYS")
+
+
+def _judgement(bundle: Path) -> Judgement | None:
+    """What the builder found; None in bundles that were made before it looked."""
+    path = bundle / COHERENCE
+    return Judgement.parse(read_file(path, MAX_COHERENCE_BYTES)) if path.exists() else None
+
+
+def _coherence_dict(judgement: Judgement | None) -> dict[str, object]:
+    return {} if judgement is None else {"coherence": judgement.to_list()}
+
+
+def _coherence_text(judgement: Judgement | None) -> str:
+    return "" if judgement is None else "\n".join(["", "", *judgement.lines()])
 
 
 def _to_dict(manifest: BundleManifest, identity: Digest, signers: list[str]) -> dict[str, object]:

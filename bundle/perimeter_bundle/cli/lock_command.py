@@ -22,6 +22,7 @@ from perimeter_bundle.cli.site_options import (
     site_options,
     site_request,
 )
+from perimeter_bundle.collect.coherence import judge_images
 from perimeter_bundle.collect.compare import LockDifference, diff_locks
 from perimeter_bundle.collect.lock import lock_release, unresolved_lock
 from perimeter_bundle.collect.upstream import open_upstream
@@ -31,6 +32,7 @@ from perimeter_bundle.format.files import write_file
 from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.locked_site import LockedSite
+from perimeter_bundle.review.coherence.judge import Judgement
 from perimeter_bundle.terminal.options import Output, common_options
 
 
@@ -74,7 +76,8 @@ def lock(
     Images are resolved by their manifests, files by the SHA-256 that upstream publishes (or by
     fetching them once); kubeadm itself is asked which images it needs. Every chart is rendered,
     and an image that it names and the catalog does not list is refused. A name that stands for
-    other bytes than in the lock before is refused unless --accept-moved is given.
+    other bytes than in the lock before is refused unless --accept-moved is given. Parts that do
+    not belong together are refused unless the release accepts them with a reason.
 
     With --site-facts images whose tags depend on the hosts (GPU drivers) are taken for exactly the
     systems and kernels of the site; when there is none for a host, nothing is locked.
@@ -91,6 +94,7 @@ def lock(
         raise InputError("bad-option", "--unresolved and --site-facts exclude each other")
     chosen = choose(release_name, catalog_path, platforms, workloads_path)
     before = Lock.parse(read_lock(out, release_name)) if out.exists() else None
+    judgements: list[Judgement] = []
     if unresolved:
         now = unresolved_lock(chosen.release)
     else:
@@ -102,12 +106,18 @@ def lock(
                 open_upstream(settings, reporter.on_event), chosen.release.workloads
             ) as upstream,
         ):
-            now = lock_release(chosen.release, upstream, Path(work), site)
+            now = lock_release(
+                chosen.release, upstream, Path(work), site, on_judgement=judgements.append
+            )
     difference = diff_locks(before, now)
     _refuse_moved(difference, accept_moved)
     with disc_errors(out):
         write_file(out, now.to_bytes())
-    output.result(_to_dict(out, now, difference), _text(out, now, difference))
+    judgement = judgements[0] if judgements else judge_images(chosen.release, now)
+    output.result(
+        {**_to_dict(out, now, difference), "coherence": judgement.to_list()},
+        "\n".join([_text(out, now, difference), *judgement.lines()]),
+    )
     more = f" --workloads {workloads_path}" if workloads_path else ""
     if not now.unresolved():
         output.next_step(

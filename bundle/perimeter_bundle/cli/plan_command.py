@@ -121,6 +121,7 @@ def _text(plan: Plan) -> str:
         "",
         text_table(["room needed on", "at most"], room),
     ]
+    lines += ["", *plan.judgement.lines()]
     if plan.carried:
         lines += ["", f"{CARRIED}:", *(f"  {text}" for text in plan.carried)]
     if plan.unknown:

@@ -4,7 +4,8 @@
 2. The folder is ours or empty, no other build is in it, and there is room for everything.
 3. No tag moved since the lock was written (unless that is not asked).
 4. Manifests, then layers, charts and files, each under its digest.
-5. Charts and manifests name no image that is not listed; kubeadm asks for exactly what is locked.
+5. Charts and manifests name no image that is not listed; kubeadm asks for exactly what is locked;
+   what the release puts together belongs together, or is accepted with a reason.
 6. The wheelhouse, roles, playbooks and the catalog.
 7. index.json, bundle.json, the lock's very bytes; then everything is listed in SHA256SUMS.
 """
@@ -29,6 +30,7 @@ from perimeter_bundle.collect.assemble import (
     write_index,
 )
 from perimeter_bundle.collect.charts import MAX_CHART_BYTES, check_archive
+from perimeter_bundle.collect.coherence import discover_all, gather_facts, judge_release
 from perimeter_bundle.collect.compare import check_lock
 from perimeter_bundle.collect.complete import check_complete, kubeadm_images, render_release
 from perimeter_bundle.collect.content import write_content
@@ -59,6 +61,7 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
 from perimeter_bundle.model.lock import FileKind, Lock, LockedFile
+from perimeter_bundle.review.coherence.judge import refuse_incoherent
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,9 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
 
     rendered = render_release(release, read_chart, read_manifest)
     check_complete(rendered)
+    facts = gather_facts(release, rendered, discover_all(rendered))
+    judgement = judge_release(release, facts, lock.images, lock)
+    refuse_incoherent(judgement, release.name)
     listed = kubeadm_images(release, lock.files, find, workspace.work)
     for_site = lock.site.images if lock.site else frozenset()
     wanted = {str(image.reference) for image in wanted_images(release, listed)}
@@ -195,6 +201,7 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
         if chosen.packages:
             path = workspace.root / layout.site_packages_path(chosen.name)
             write_file(path, packages_document(chosen, lock))
+    write_file(workspace.root / layout.COHERENCE, judgement.to_bytes())
     on_event(Event(EventKind.FINISH, task))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release
@@ -28,6 +28,7 @@ class Rendered:
     component: Component
     name: str
     data: bytes
+    chart: Mapping[str, object] = field(default_factory=dict)  # Chart.yaml; empty: no chart
 
     @property
     def path(self) -> str:
@@ -46,8 +47,8 @@ def render_release(
     for component in release.components:
         for chart in component.charts:
             data = read_chart(chart)
-            check_archive(data, chart.name, chart.version, f"chart {chart.name}")
-            rendered.append(Rendered(component, chart.name, render_chart(data, chart)))
+            about = check_archive(data, chart.name, chart.version, f"chart {chart.name}")
+            rendered.append(Rendered(component, chart.name, render_chart(data, chart), about))
         for manifest in component.manifests:
             data = read_manifest(component, manifest.name)
             rendered.append(Rendered(component, manifest.name, data))

@@ -6,6 +6,7 @@ a file without one is fetched once. Images are resolved by their manifests alone
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from perimeter_bundle.collect.charts import (
     index_url,
 )
 from perimeter_bundle.collect.checksums import MAX_CHECKSUM_BYTES, find_checksum
+from perimeter_bundle.collect.coherence import discover_all, gather_facts, judge_release
 from perimeter_bundle.collect.complete import (
     check_complete,
     kubeadm_images,
@@ -58,7 +60,9 @@ from perimeter_bundle.model.lock import (
     oci_tag,
 )
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.coherence.judge import Judgement, refuse_incoherent
 
+OnJudgement = Callable[[Judgement], None]
 MAX_FILE_BYTES = 8 * 1024**3  # a file without a published checksum is read to its end
 
 
@@ -75,12 +79,18 @@ def unresolved_lock(release: Release) -> Lock:
 
 
 def lock_release(
-    release: Release, upstream: Upstream, work: Path, site: SiteRequest | None = None
+    release: Release,
+    upstream: Upstream,
+    work: Path,
+    site: SiteRequest | None = None,
+    *,
+    on_judgement: OnJudgement = lambda judgement: None,
 ) -> Lock:
     """Every name of the release with its digest and size; with ``site`` also what it needs there.
 
     ``work`` is a folder for the few things that must be fetched; it must allow programs to run.
-    Raises NetworkError, IntegrityError, InputError[catalog-incomplete], HostError.
+    ``on_judgement`` is told what the coherence rules find. Raises NetworkError, IntegrityError,
+    InputError[catalog-incomplete], [incoherent], HostError.
     """
     locking = _Locking(release, upstream, work)
     files = run_all(
@@ -97,18 +107,18 @@ def lock_release(
     choice = resolve_site(release, rendered, site, upstream)
     packages = lock_packages(choice, site, upstream, work)
     check_complete(rendered)
+    facts = gather_facts(release, rendered, discover_all(rendered))
     from_kubeadm = kubeadm_images(release, files, locking.find_file, work)
+    wanted = with_site_images(
+        wanted_images(release, from_kubeadm), choice, plain_references(release)
+    )
+    refuse_incoherent(judge_release(release, facts, wanted), release.name, is_complete=False)
     images = run_all(
-        {
-            str(one.reference): partial(locking.image, one)
-            for one in with_site_images(
-                wanted_images(release, from_kubeadm), choice, plain_references(release)
-            )
-        },
+        {str(one.reference): partial(locking.image, one) for one in wanted},
         upstream,
         "lock images",
     )
-    return Lock(
+    lock = Lock(
         release=release.name,
         number=release.number,
         platforms=release.platforms,
@@ -117,6 +127,10 @@ def lock_release(
         files=(*files, *packages.files),
         site=locked_site(site, packages.choice, packages.by_component),
     )
+    judgement = judge_release(release, facts, lock.images, lock)
+    on_judgement(judgement)
+    refuse_incoherent(judgement, release.name)
+    return lock
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from functools import partial
 
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.charts import MAX_INDEX_BYTES, find_chart, index_url
+from perimeter_bundle.collect.coherence import judge_images
 from perimeter_bundle.collect.compare import check_lock
 from perimeter_bundle.collect.lock import find_oci_chart, unresolved_lock
 from perimeter_bundle.collect.room import RoomNeeded, room_needed, room_of_lock
@@ -22,6 +23,7 @@ from perimeter_bundle.collect.wanted import (
 )
 from perimeter_bundle.model.lock import FileKind, ImageOrigin, Lock, LockedImage
 from perimeter_bundle.model.phases import is_installed
+from perimeter_bundle.review.coherence.judge import Judgement
 
 Sizes = Mapping[str, int]  # bytes by full reference
 
@@ -58,6 +60,7 @@ class Plan:
     room: RoomNeeded
     unknown: tuple[str, ...]  # what can only be known after locking
     carried: tuple[str, ...]  # components that the installer beside this program does not install
+    judgement: Judgement  # of the images' names; objects are looked at by lock and build
 
     def to_dict(self) -> dict[str, object]:
         """As ``plan --json`` prints it."""
@@ -69,6 +72,7 @@ class Plan:
             "room": self.room.to_dict(),
             "unknown": list(self.unknown),
             "carried": list(self.carried),
+            "coherence": self.judgement.to_list(),
         }
 
 
@@ -85,9 +89,11 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
     )
     if lock is not None:
         check_lock(lock, release)
-        items = _items_of(lock, {})
-        return Plan(release.name, release.number, True, items, room_of_lock(lock), (), carried)
-    items = _items_of(unresolved_lock(release), sizes)
+        items, room = _items_of(lock, {}), room_of_lock(lock)
+        judgement = judge_images(release, lock)
+        return Plan(release.name, release.number, True, items, room, (), carried, judgement)
+    bare = unresolved_lock(release)
+    items = _items_of(bare, sizes)
     unknown = [
         f"the images {component.kubeadm_file} {component.version} asks for: "
         "it must be fetched to be asked"
@@ -113,6 +119,7 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
         ),
         unknown=tuple(unknown),
         carried=carried,
+        judgement=judge_images(release, bare),
     )
 
 

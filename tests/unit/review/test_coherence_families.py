@@ -62,6 +62,13 @@ def test_two_parts_in_one_namespace_that_do_not_agree_are_a_warning() -> None:
     )
 
 
+def test_two_parts_whose_names_begin_alike_are_compared_among_other_products() -> None:
+    others = ("docker.io/p/haproxy:2.8.1", "docker.io/p/toolkit:3.7.0")
+    uses = all_used("docker.io/p/my-server:8.4.8", "docker.io/p/my-router:8.0.42", *others)
+    (finding,) = mixed_versions(uses)
+    assert finding.title.endswith(": my-router 8.0.42, my-server 8.4.8")
+
+
 @pytest.mark.parametrize(
     "uses",
     [

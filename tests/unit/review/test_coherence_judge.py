@@ -51,7 +51,7 @@ def test_an_accepted_error_and_warnings_do_not_stop_it() -> None:
         "coherence: 1 error, 1 warning; 1 accepted",
         "  error: gcr.io/mesh: 2 parts are at 1.28.0, but proxy 1.29.0",
         "    accepted: upstream ships it so",
-        "  warning: docker.io/library/busybox floats: its tag is latest, because no tag is written",
+        "  warning: docker.io/library/busybox floats: its tag is latest",
         "    floating-tag:docker.io/library/busybox:latest",
     )
 

@@ -122,8 +122,10 @@ def test_a_label_that_tells_another_version_than_the_images_is_a_note() -> None:
 
 
 def test_a_chart_that_writes_its_own_version_into_the_label_is_no_finding() -> None:
-    labels = "88.5.3, helm.sh/chart: stack-88.5.3"
-    assert list(version_labels(facts(DEPLOYMENT.replace("LABEL", labels)), (), ())) == []
+    own = "88.5.3, helm.sh/chart: stack-88.5.3"
+    assert list(version_labels(facts(DEPLOYMENT.replace("LABEL", own)), (), ())) == []
+    near = "1.29.0, helm.sh/chart: web-1.29.0"
+    assert len(list(version_labels(facts(DEPLOYMENT.replace("LABEL", near)), (), ()))) == 1
 
 
 def test_removed_apis_are_errors_from_the_kubernetes_on_that_lacks_them() -> None:

@@ -48,7 +48,7 @@ def test_versions_without_a_patch_number_are_short() -> None:
     assert [tag for tag in ("1.2.3", "1.2.3-4", "v1-3f15cb8", "x8.0") if is_short(tag)] == []
 
 
-def test_a_floating_tag_is_a_warning_that_says_when_none_was_written() -> None:
+def test_a_floating_tag_is_a_warning_and_so_is_none_at_all() -> None:
     (written,) = floating_tags([used("kserve/explainer:latest")])
     assert (written.id, written.severity) == (
         "floating-tag:docker.io/kserve/explainer:latest",
@@ -56,7 +56,7 @@ def test_a_floating_tag_is_a_warning_that_says_when_none_was_written() -> None:
     )
     assert written.title == "docker.io/kserve/explainer floats: its tag is latest"
     (bare,) = floating_tags([used("ghcr.io/containerd/busybox")])
-    assert bare.title.endswith("its tag is latest, because no tag is written")
+    assert bare.id == "floating-tag:ghcr.io/containerd/busybox:latest"
     (short,) = floating_tags([used("mysql:8.0")])
     assert (short.rule, short.severity) == ("short-version", Severity.NOTE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perimeter_bundle.model.lock import WORKLOADS
 from perimeter_bundle.review.coherence.facts import Facts
 from perimeter_bundle.review.coherence.families import (
     mixed_versions,
@@ -37,13 +38,15 @@ RULES = (
 def find_incoherence(facts: Facts) -> tuple[Finding, ...]:
     """What does not fit in ``facts``, the worst first. Pure; raises InputError[bad-version] when
     the release's own Kubernetes has no version that can be read."""
+    # what a site brings itself may be at any version, and its release file is not the site's
+    shipped = tuple(use for use in facts.uses if use.component != WORKLOADS)
     findings = [
-        *mixed_versions(facts.uses),
-        *several_versions(facts.uses),
-        *product_versions(facts.products, facts.uses),
+        *mixed_versions(shipped),
+        *several_versions(shipped),
+        *product_versions(facts.products, shipped),
         *floating_tags(facts.uses),
         *digest_only(facts.uses),
-        *two_digests(facts.uses),
+        *two_digests(shipped),
         *always_pulled(facts.objects),
         *twice_defined(facts.objects),
         *version_labels(facts.objects, facts.charts, facts.uses),

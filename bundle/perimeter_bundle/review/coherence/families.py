@@ -181,18 +181,33 @@ def _near_but_other(repositories: Mapping[str, Versions], together: TagVersion) 
 
 
 def _near_without_agreement(repositories: Mapping[str, Versions]) -> Iterator[_Odd]:
-    """No two repositories agree; told when they run side by side, and all are near."""
-    versions = {version for some in repositories.values() for version in some}
+    """No two repositories agree; told of those that run side by side and are near each other.
+
+    Near are all of a folder, or, when it holds more, those whose names begin with the same word.
+    """
+    words: dict[str, dict[str, Versions]] = defaultdict(dict)
+    for name, versions in repositories.items():
+        words[_first_word(name)][name] = versions
+    groups = [repositories] if _are_near(repositories) else list(words.values())
+    for group in groups:
+        if len(group) > 1 and _are_near(group) and _run_together(group):
+            for name, versions in sorted(group.items()):
+                for version in sorted(versions):
+                    yield _Odd(name, version, Severity.WARNING)
+
+
+def _are_near(group: Mapping[str, Versions]) -> bool:
+    versions = [version for some in group.values() for version in some]
+    return all(version.is_near(versions[0]) for version in versions)
+
+
+def _run_together(group: Mapping[str, Versions]) -> bool:
+    """Whether there is a component and namespace in which all of them are."""
     places = [
         {(use.component, use.namespace) for uses in some.values() for use in uses}
-        for some in repositories.values()
+        for some in group.values()
     ]
-    first = min(versions)
-    is_together = bool(set.intersection(*places))
-    if is_together and all(version.is_near(first) for version in versions):
-        for name, some in sorted(repositories.items()):
-            for version in sorted(some):
-                yield _Odd(name, version, Severity.WARNING)
+    return bool(set.intersection(*places))
 
 
 def _mixed_finding(

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perimeter_bundle.format.strict_json import dump_object
-from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.format.strict_json import MIB, dump_object, parse_object
+from perimeter_bundle.model.errors import InputError, IntegrityError
+from perimeter_bundle.model.reader import Reader, Table
 from perimeter_bundle.review.coherence.rules import Acceptance
-from perimeter_bundle.review.coherence.values import Finding, Severity
+from perimeter_bundle.review.coherence.values import Finding, Severity, Spot
 
 COHERENCE_FORMAT = "perimeter-coherence/1"
+MAX_COHERENCE_BYTES = 64 * MIB
 SHOWN_SPOTS = 4  # in errors and on the terminal; coherence.json has all
 
 
@@ -42,16 +44,34 @@ class Judgement:
         there = {one.id for one in self.findings}
         return tuple(sorted(a.finding for a in self.acceptances if a.finding not in there))
 
-    def to_dict(self) -> dict[str, object]:
-        """What coherence.json holds; docs/formats/coherence.md."""
-        return {
-            "format": COHERENCE_FORMAT,
-            "findings": [{**one.to_dict(), "accepted": self.reason(one)} for one in self.findings],
-        }
+    def to_list(self) -> list[dict[str, object]]:
+        """Each finding, with the reason why it is accepted or None."""
+        return [{**one.to_dict(), "accepted": self.reason(one)} for one in self.findings]
 
     def to_bytes(self) -> bytes:
-        """coherence.json; the same findings, the same bytes."""
-        return dump_object(self.to_dict())
+        """coherence.json; the same findings, the same bytes. docs/formats/coherence.md"""
+        return dump_object({"format": COHERENCE_FORMAT, "findings": self.to_list()})
+
+    @classmethod
+    def parse(cls, data: bytes) -> Judgement:
+        """What ``to_bytes`` wrote; raises IntegrityError[bad-json] or [bad-coherence]."""
+        document = parse_object(data, "coherence.json", max_bytes=MAX_COHERENCE_BYTES)
+        if document.get("format") != COHERENCE_FORMAT:
+            raise IntegrityError(
+                "bad-coherence",
+                f"coherence.json has the unknown format {document.get('format')!r}",
+                context={"expected": COHERENCE_FORMAT},
+            )
+        reader = Reader()
+        pairs = reader.tables(document, "findings", _read_finding)
+        if reader.problems:
+            raise IntegrityError(
+                "bad-coherence", "coherence.json cannot be used", problems=reader.problems[:20]
+            )
+        return cls(
+            tuple(finding for finding, _ in pairs),
+            tuple(Acceptance(finding.id, reason) for finding, reason in pairs if reason),
+        )
 
     def summary(self) -> str:
         """One line: how many of each, and how many are accepted."""
@@ -94,6 +114,32 @@ def refuse_incoherent(judgement: Judgement, release: str, *, is_complete: bool =
             hint=f"mend it, or accept a finding in releases/{release}.yaml with accept: "
             "[{finding: ID, reason: …}]; docs/coherence.md explains each rule",
         )
+
+
+def _read_finding(reader: Reader, table: Table, where: str) -> tuple[Finding, str]:
+    rule, colon, subject = reader.text(table, "id", where).partition(":")
+    if not colon:
+        reader.problems.append(f"{where}: id must be rule:subject")
+    finding = Finding(
+        rule=rule,
+        subject=subject,
+        severity=reader.value(table, "severity", where, Severity, Severity.NOTE),
+        title=reader.text(table, "title", where),
+        why=reader.text(table, "why", where),
+        spots=tuple(reader.tables(table, "places", _read_spot)),
+        what_to_do=reader.text(table, "what_to_do", where),
+    )
+    is_accepted = table.get("accepted") is not None
+    return finding, reader.text(table, "accepted", where) if is_accepted else ""
+
+
+def _read_spot(reader: Reader, table: Table, where: str) -> Spot:
+    return Spot(
+        component=reader.text(table, "component", where),
+        object_name=reader.text(table, "object", where, empty=True),
+        path=reader.text(table, "path", where, empty=True),
+        seen=reader.text(table, "seen", where, empty=True),
+    )
 
 
 def _problem(finding: Finding) -> str:

@@ -53,7 +53,7 @@ def always_pulled(objects: Sequence[ObjectFact]) -> Iterator[Finding]:
             rule="always-pulled",
             subject=component,
             severity=Severity.NOTE,
-            title=f"{component}: imagePullPolicy is Always in {len(set(spots))} places",
+            title=f"{component}: imagePullPolicy is Always in {_places(len(set(spots)))}",
             why="each start asks the site's registry, which must be up; images that are only "
             "loaded on the nodes do not do",
             spots=tuple(spots),
@@ -103,7 +103,7 @@ def version_labels(
             subject=component,
             severity=Severity.NOTE,
             title=f"{component}: what says its version differs from its images in "
-            f"{len(spots)} place{'s' if len(spots) > 1 else ''}",
+            f"{_places(len(spots))}",
             why="people and tools read the version there and look up the wrong release notes "
             "and vulnerabilities",
             spots=tuple(spots),
@@ -155,6 +155,7 @@ def _fact(component: str, source: str, item: Mapping[object, object]) -> ObjectF
     spec = _mapping(item.get("spec"))
     template = _mapping(_mapping(spec.get("template")).get("spec"))
     is_workload = isinstance(template.get("containers"), list)
+    tags = tuple(_tags(template)) if is_workload else ()
     cluster_kind = ""
     if is_crd and spec.get("scope") == "Cluster":
         cluster_kind = f"{spec.get('group')}/{_mapping(spec.get('names')).get('kind')}"
@@ -170,17 +171,19 @@ def _fact(component: str, source: str, item: Mapping[object, object]) -> ObjectF
         content=_digest({**rest, "metadata": metadata}),
         spec=_digest(rest),
         always=() if is_crd else tuple(_always(item, "")),
-        version_label=_version_label(_mapping(metadata.get("labels"))) if is_workload else "",
-        tags=tuple(_tags(template)) if is_workload else (),
+        version_label=_version_label(_mapping(metadata.get("labels")), tags),
+        tags=tags,
         cluster_kind=cluster_kind,
     )
 
 
-def _version_label(labels: Mapping[object, object]) -> str:
+def _version_label(labels: Mapping[object, object], tags: Sequence[str]) -> str:
     """The label; empty where a chart writes its own version there (``chart: stack-88.5.3``)."""
-    version = _text(labels.get(VERSION_LABEL))
-    is_chart = any(str(value).endswith(f"-{version}") for value in labels.values())
-    return "" if is_chart else version
+    text = _text(labels.get(VERSION_LABEL))
+    is_of_chart = any(str(value).endswith(f"-{text}") for value in labels.values())
+    version, versions = tag_version(text), [tag_version(tag) for tag in tags]
+    is_near = version is not None and any(one and one.is_near(version) for one in versions)
+    return text if is_near or not is_of_chart else ""
 
 
 def _always(node: object, path: str) -> Iterator[str]:
@@ -217,6 +220,10 @@ def _digest(value: object) -> Digest:
     except TypeError:  # keys that are not all text cannot be sorted
         text = repr(value)
     return Digest.of_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _places(count: int) -> str:
+    return f"{count} place{'s' if count > 1 else ''}"
 
 
 def _mapping(value: object) -> Mapping[object, object]:

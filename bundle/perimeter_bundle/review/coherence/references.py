@@ -25,13 +25,11 @@ def floating_tags(uses: Sequence[Use]) -> Iterator[Finding]:
         if reference.digest or not reference.tag:
             continue
         if is_moving(reference.tag):
-            is_written = any(f":{reference.tag}" in use.written for use in some)
-            tag = reference.tag if is_written else "latest, because no tag is written"
             yield Finding(
                 rule="floating-tag",
                 subject=str(reference),
                 severity=Severity.WARNING,
-                title=f"{reference.name} floats: its tag is {tag}",
+                title=f"{reference.name} floats: its tag is {reference.tag}",
                 why="the lock holds what it stands for today; nobody can say which version that "
                 "is, and the next lock brings another",
                 spots=tuple(use.spot for use in some),
