@@ -20,8 +20,13 @@ from tests.support.upstream_renders import catalog, discovered, documents, upstr
 
 from perimeter_bundle.catalog.load import load_catalog, load_release
 from perimeter_bundle.catalog.values import Component
+from perimeter_bundle.collect.coherence import gather_facts, judge_release
+from perimeter_bundle.collect.complete import Rendered
+from perimeter_bundle.collect.wanted import wanted_images
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.phases import Phase
+from perimeter_bundle.review.coherence.judge import refuse_incoherent
+from perimeter_bundle.review.coherence.values import Severity
 
 
 def components() -> list[Component]:
@@ -220,6 +225,23 @@ def test_the_base_release_is_the_beginning_of_the_default_one() -> None:
     whole = load_release(catalog(), DEFAULT_RELEASE).components
     assert whole[: len(base)] == base
     assert {one.phase for one in whole} == set(Phase) - {Phase.NODE}
+
+
+def test_what_does_not_belong_together_in_the_default_release_is_accepted_with_a_reason() -> None:
+    release = load_release(catalog(), DEFAULT_RELEASE)
+    rendered = [
+        Rendered(component, name.partition("/")[2], data)
+        for component in release.components
+        for name, data in documents(component.name)
+    ]
+    found = {component.name: discovered(component.name) for component in release.components}
+    judgement = judge_release(
+        release, gather_facts(release, rendered, found), wanted_images(release)
+    )
+    refuse_incoherent(judgement, release.name)
+    assert judgement.open(Severity.WARNING) == ()
+    istio = "gcr.io/istio-release: 3 parts are at 1.28.0, but proxyv2 1.29.0"
+    assert istio in {one.title for one in judgement.findings}
 
 
 def test_the_page_about_the_stack_is_what_the_catalog_says() -> None:
