@@ -49,7 +49,7 @@ class Site:
         work = self.folder / "lock-work"
         work.mkdir(exist_ok=True)
         release = self.release()
-        with workload_upstream(self.mini.upstream(), release.workloads) as upstream:
+        with workload_upstream(self.mini.upstream(), release.workloads, {}) as upstream:
             return lock_release(release, upstream, work)
 
     def build(self, lock: Lock, out: Path, *, skip_tag_check: bool = False) -> BuildResult:
@@ -63,7 +63,7 @@ class Site:
             skip_tag_check=skip_tag_check,
             requirements=self.mini.requirements,
         )
-        with workload_upstream(self.mini.upstream(), release.workloads) as upstream:
+        with workload_upstream(self.mini.upstream(), release.workloads, {}) as upstream:
             return build_bundle(request, upstream, ignore_events)
 
 

@@ -23,7 +23,7 @@ from perimeter_bundle.model.reference import INTERNAL_HOST, ImageReference
 
 NO_LICENCE = "not stated"
 _WITH_PATH = (ImageOrigin.OCI_LAYOUT, ImageOrigin.DOCKER_ARCHIVE)
-_LOCAL_ORIGINS = _WITH_PATH
+_LOCAL_ORIGINS = (*_WITH_PATH, ImageOrigin.DOCKER_ENGINE)
 
 
 def _source(text: str) -> str:

@@ -79,7 +79,7 @@ def build(
     with (
         output.reporter() as reporter,
         workload_upstream(
-            open_upstream(settings, reporter.on_event), chosen.release.workloads
+            open_upstream(settings, reporter.on_event), chosen.release.workloads, os.environ
         ) as upstream,
     ):
         result = build_bundle(request, upstream, reporter.on_event)

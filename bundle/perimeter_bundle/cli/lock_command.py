@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def lock(
             disc_errors(Path(tempfile.gettempdir())),
             tempfile.TemporaryDirectory(prefix="perimeter-lock-") as work,
             workload_upstream(
-                open_upstream(settings, reporter.on_event), chosen.release.workloads
+                open_upstream(settings, reporter.on_event), chosen.release.workloads, os.environ
             ) as upstream,
         ):
             now = lock_release(

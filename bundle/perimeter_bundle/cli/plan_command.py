@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -80,7 +81,7 @@ def plan(
         with (
             output.reporter() as reporter,
             workload_upstream(
-                open_upstream(settings, reporter.on_event), chosen.release.workloads
+                open_upstream(settings, reporter.on_event), chosen.release.workloads, os.environ
             ) as upstream,
         ):
             sizes = dict(ask_sizes(chosen.release, upstream))

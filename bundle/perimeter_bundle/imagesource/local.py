@@ -45,7 +45,7 @@ class LocalImage:
         self.shown = shown
         self.on_event = on_event
         self._open_content = open_content
-        self._stop = stop
+        self.stop = stop
         self._content: Content | None = None
         self._lock = threading.Lock()
 
@@ -105,12 +105,12 @@ class LocalImage:
         report = on_event or self.on_event
         short = descriptor.digest.hex[:12]
         wanted = Wanted(f"{reference.name}@{short}", descriptor.digest, descriptor.size_bytes)
-        present = already_there(target, wanted, verified, self._stop.check, report)
+        present = already_there(target, wanted, verified, self.stop.check, report)
         if present is not None:
             report(transfer_event(EventKind.SKIP, wanted, present))
             return present
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = open_part(target, wanted, self._stop.check)
+        part = open_part(target, wanted, self.stop.check)
         try:
             report(transfer_event(EventKind.START, wanted, 0))
             self._copy(descriptor, part, wanted, report)
@@ -134,7 +134,7 @@ class LocalImage:
         with stream:
             self._refuse_size(descriptor, size)
             while data := stream.read(MIB):
-                self._stop.check()
+                self.stop.check()
                 part.write(data)
                 if part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES:
                     part.reported_bytes = part.bytes_done

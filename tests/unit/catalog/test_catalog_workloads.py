@@ -98,8 +98,8 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
         "workloads.yaml:2: images[0].reference: write the complete reference: "
         "docker.io/library/python:latest",
         "workloads.yaml:5: images[1].source: unknown key; there are reference, why, licence, from",
-        "workloads.yaml:8: images[2].from: must begin with one of oci-layout:, docker-archive:; "
-        "leave it out for a registry",
+        "workloads.yaml:8: images[2].from: must begin with one of oci-layout:, docker-archive:, "
+        "docker-engine:; leave it out for a registry",
         "workloads.yaml:9: images[2].why: String should have at least 1 character",
     ]
 

@@ -20,7 +20,7 @@ from tests.support.local_images import (
 )
 
 from perimeter_bundle.catalog.workload_values import WorkloadImage
-from perimeter_bundle.collect.workload_images import open_content
+from perimeter_bundle.collect.workload_images import Opener
 from perimeter_bundle.format.oci import Descriptor, ImageManifest
 from perimeter_bundle.imagesource.local import LocalImage
 from perimeter_bundle.model.digest import Digest
@@ -39,7 +39,8 @@ LAYERS = (layer_tar("one"), layer_tar("two"))
 def local(path: Path, origin: ImageOrigin, name: str = "") -> LocalImage:
     image = WorkloadImage(REFERENCE, "why", "MIT", origin, path, name)
     stop = Stop()
-    return LocalImage(image.shown, lambda: open_content(image, stop), stop, ignore_events)
+    opener = Opener(stop, ignore_events, path.parent, {})
+    return LocalImage(image.shown, lambda: opener.open(image), stop, ignore_events)
 
 
 def layout(folder: Path, files: Mapping[str, bytes], name: str = "") -> LocalImage:
