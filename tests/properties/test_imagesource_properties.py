@@ -24,7 +24,9 @@ def read(path: Path) -> SavedContent:
     return content
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(layers=layers_strategy, seed=st.integers(0, 1000))
 def test_the_same_images_in_any_order_of_files_have_the_same_digest(
     tmp_path: Path, layers: list[bytes], seed: int
@@ -37,7 +39,9 @@ def test_the_same_images_in_any_order_of_files_have_the_same_digest(
     assert (one.top, one.made) == (two.top, two.made)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(layers=layers_strategy, data=st.data())
 def test_a_flipped_byte_is_refused_or_changes_nothing_of_the_image(
     tmp_path: Path, layers: list[bytes], data: st.DataObject
@@ -56,7 +60,9 @@ def test_a_flipped_byte_is_refused_or_changes_nothing_of_the_image(
     assert found == expected
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(layers=layers_strategy, data=st.data())
 def test_an_archive_cut_anywhere_is_refused_or_whole(
     tmp_path: Path, layers: list[bytes], data: st.DataObject

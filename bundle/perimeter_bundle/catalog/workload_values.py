@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from perimeter_bundle.collect.requirements import Requirement
 from perimeter_bundle.model.lock import ImageOrigin
+from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
 
@@ -30,10 +32,21 @@ class WorkloadImage:
 
 
 @dataclass(frozen=True, slots=True)
+class PythonPackages:
+    """Python packages for the site's own index, and for whom."""
+
+    requirements: tuple[Requirement, ...] = ()  # without hashes where only a version was given
+    pythons: tuple[str, ...] = ()  # such as 3.12
+    platforms: tuple[Platform, ...] = ()  # none: those of the release
+    provided: tuple[str, ...] = ()  # what the images have already
+
+
+@dataclass(frozen=True, slots=True)
 class Workloads:
     """Everything a workloads.yaml says."""
 
     images: tuple[WorkloadImage, ...] = ()
+    python: PythonPackages = PythonPackages()
 
 
 NO_WORKLOADS = Workloads()

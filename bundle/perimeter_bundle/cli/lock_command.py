@@ -108,7 +108,12 @@ def lock(
             ) as upstream,
         ):
             now = lock_release(
-                chosen.release, upstream, Path(work), site, on_judgement=judgements.append
+                chosen.release,
+                upstream,
+                Path(work),
+                site,
+                pip_environment=os.environ,
+                on_judgement=judgements.append,
             )
     difference = diff_locks(before, now)
     _refuse_moved(difference, accept_moved)
@@ -145,6 +150,7 @@ def _to_dict(out: Path, now: Lock, difference: LockDifference) -> dict[str, obje
         "charts": len(now.charts),
         "files": len(now.files),
         "site": _site_dict(now.site),
+        "packages": len(now.packages),
         "unresolved": list(now.unresolved()),
         "added": list(difference.added),
         "removed": list(difference.removed),
@@ -168,6 +174,8 @@ def _site_dict(site: LockedSite | None) -> dict[str, object] | None:
 
 def _text(out: Path, now: Lock, difference: LockDifference) -> str:
     counts = f"{len(now.images)} images, {len(now.charts)} charts, {len(now.files)} files"
+    if now.packages:
+        counts += f", {len(now.packages)} Python packages"
     lines = [f"{out}: release {now.release} (number {now.number}): {counts}"]
     if now.site:
         lines.append(f"  for site {now.site.name}: {len(now.site.images)} images of its own")

@@ -37,6 +37,8 @@ from perimeter_bundle.collect.content import write_content
 from perimeter_bundle.collect.finished import check_finished, is_finished
 from perimeter_bundle.collect.own_wheel import own_wheel
 from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
+from perimeter_bundle.collect.python_index import write_python_index
+from perimeter_bundle.collect.python_packages import fetch_python_packages
 from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
 from perimeter_bundle.collect.site_choice import plain_references
 from perimeter_bundle.collect.site_packages import packages_document
@@ -106,11 +108,12 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
             check_tags(lock, upstream)  # 3
         images = pull_images(lock, upstream, workspace)  # 4
         missing = workspace.missing_bytes(_sizes_to_fetch(lock, images))
+        missing += sum(package.size_bytes for package in lock.packages)
         refuse_without_room(request.out, missing + CONTENT_BYTES + BUILD_EXTRA_BYTES)
         pull_blobs(lock, images, upstream, workspace, on_event)
         packed = _pack(lock, workspace)
         _check_content(request.release, lock, workspace, on_event)  # 5
-        items = _write_content(request, workspace, on_event)  # 6
+        items = _write_content(request, lock, workspace, on_event)  # 6
         manifest = _describe(request, lock, workspace, images, packed, items)  # 7
         on_event(Event(EventKind.NOTE, "", "listing every file in SHA256SUMS"))
         workspace.finish()
@@ -206,7 +209,7 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
 
 
 def _write_content(
-    request: BuildRequest, workspace: Workspace, on_event: OnEvent
+    request: BuildRequest, lock: Lock, workspace: Workspace, on_event: OnEvent
 ) -> tuple[BundleItem, ...]:
     root, requirements = content_root(), _requirements(request)
     release = request.release
@@ -218,8 +221,9 @@ def _write_content(
         request.environment,
         on_event,
     )
+    carried = fetch_python_packages(lock.packages, workspace.work, request.environment, on_event)
     workspace.renew(layout.CONTENT)
-    return write_content(
+    items = write_content(
         request.out,
         release,
         request.catalog,
@@ -227,6 +231,7 @@ def _write_content(
         wheels,
         (requirements / "install.txt").read_bytes(),
     )
+    return items + write_python_index(request.out, carried)
 
 
 def _describe(

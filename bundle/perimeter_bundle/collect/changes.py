@@ -9,7 +9,7 @@ from enum import Enum
 
 from perimeter_bundle.collect.compare import diff_locks
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import FileKind, Lock
+from perimeter_bundle.model.lock import WORKLOADS, FileKind, Lock
 
 
 class ChangeKind(Enum):
@@ -187,4 +187,14 @@ def _each_entry(lock: Lock) -> Iterator[_Entry]:
             file.digest,
             file.size_bytes,
             (file.component,),
+        )
+    for package in lock.packages:
+        yield _Entry(
+            "package",
+            package.label,
+            package.version,
+            package.label,
+            package.digest,
+            package.size_bytes,
+            (WORKLOADS,),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.catalog.workload_values import NO_WORKLOADS
+from perimeter_bundle.collect.python_packages import package_problems
 from perimeter_bundle.collect.wanted import wanted_charts, wanted_files, wanted_images
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
@@ -141,7 +142,7 @@ def workload_problems(lock: Lock, release: Release) -> list[str]:
         for name, origin in wanted.items()
         if locked.get(name, origin) is not origin
     ]
-    return sorted(problems)
+    return sorted(problems) + package_problems(lock, release)
 
 
 def _other_workloads(problems: list[str], again: str, release: Release) -> InputError:
@@ -191,7 +192,8 @@ def _digests(lock: Lock) -> dict[str, Digest | None]:
         *lock.charts,
         *lock.files,
     )
-    return {str(entry.reference): entry.digest for entry in entries}
+    digests = {str(entry.reference): entry.digest for entry in entries}
+    return digests | {package.label: package.digest for package in lock.packages}
 
 
 def _texts(values: Sequence[object]) -> str:

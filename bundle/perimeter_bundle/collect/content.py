@@ -87,13 +87,7 @@ def _write_own_wheel(bundle: Path, own: OwnWheel) -> BundleItem:
 
 def _put_wheel(bundle: Path, wheel: Wheel) -> BundleItem:
     path = f"{layout.WHEELHOUSE}/{wheel.path.name}"
-    target = bundle / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(wheel.path, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(wheel.path, target)
-    target.chmod(0o644)
+    link_or_copy(wheel.path, bundle / path)
     return _item(
         ItemKind.WHEEL,
         path,
@@ -104,6 +98,16 @@ def _put_wheel(bundle: Path, wheel: Wheel) -> BundleItem:
         "perimeter-install needs it on the jump host",
         wheel.version,
     )
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Puts the file ``source`` at ``target``, without copying it where that is possible."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+    target.chmod(0o644)
 
 
 def _collection_item(one: UnpackedCollection) -> BundleItem:

@@ -6,7 +6,7 @@ a file without one is fetched once. Images are resolved by their manifests alone
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from perimeter_bundle.collect.complete import (
     kubeadm_of,
     render_release,
 )
+from perimeter_bundle.collect.python_packages import lock_python_packages, unresolved_packages
 from perimeter_bundle.collect.site_choice import plain_references
 from perimeter_bundle.collect.site_lock import (
     SiteRequest,
@@ -75,6 +76,7 @@ def unresolved_lock(release: Release) -> Lock:
         images=tuple(unresolved_image(image) for image in wanted_images(release)),
         charts=tuple(chart.locked() for chart in wanted_charts(release)),
         files=tuple(file.locked() for file in wanted_files(release)),
+        packages=unresolved_packages(release),
     )
 
 
@@ -84,11 +86,13 @@ def lock_release(
     work: Path,
     site: SiteRequest | None = None,
     *,
+    pip_environment: Mapping[str, str] | None = None,
     on_judgement: OnJudgement = lambda judgement: None,
 ) -> Lock:
     """Every name of the release with its digest and size; with ``site`` also what it needs there.
 
     ``work`` is a folder for the few things that must be fetched; it must allow programs to run.
+    ``pip_environment`` holds pip's settings, for the site's Python packages.
     ``on_judgement`` is told what the coherence rules find. Raises NetworkError, IntegrityError,
     InputError[catalog-incomplete], [incoherent], HostError.
     """
@@ -118,6 +122,7 @@ def lock_release(
         upstream,
         "lock images",
     )
+    wheels = lock_python_packages(release, work, pip_environment or {}, upstream.files.on_event)
     lock = Lock(
         release=release.name,
         number=release.number,
@@ -126,6 +131,7 @@ def lock_release(
         charts=tuple(charts),
         files=(*files, *packages.files),
         site=locked_site(site, packages.choice, packages.by_component),
+        packages=wheels,
     )
     judgement = judge_release(release, facts, lock.images, lock)
     on_judgement(judgement)

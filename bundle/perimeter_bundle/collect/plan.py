@@ -21,7 +21,7 @@ from perimeter_bundle.collect.wanted import (
     wanted_files,
     wanted_images,
 )
-from perimeter_bundle.model.lock import FileKind, ImageOrigin, Lock, LockedImage
+from perimeter_bundle.model.lock import WORKLOADS, FileKind, ImageOrigin, Lock, LockedImage
 from perimeter_bundle.model.phases import is_installed
 from perimeter_bundle.review.coherence.judge import Judgement
 
@@ -179,6 +179,10 @@ def _items_of(lock: Lock, sizes: Sizes) -> tuple[PlanItem, ...]:
         size = file.size_bytes if file.digest else sizes.get(str(file.reference))
         kind = "file" if file.kind is FileKind.FILE else "manifest"
         items.append(PlanItem(kind, str(file.reference), file.component, file.url, size))
+    for package in lock.packages:
+        source = package.url or "pip"
+        known = package.size_bytes if package.digest else None
+        items.append(PlanItem("package", package.label, WORKLOADS, source, known))
     return tuple(items)
 
 

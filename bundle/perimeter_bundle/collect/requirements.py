@@ -32,7 +32,7 @@ class Requirement:
 
     def applies(self, python: str, machine: str) -> bool:
         """Whether it is installed on CPython ``python`` (such as 3.11) on Linux ``machine``."""
-        return not self.marker or evaluate_marker(self.marker, _environment(python, machine))
+        return not self.marker or evaluate_marker(self.marker, marker_environment(python, machine))
 
     def to_line(self) -> str:
         """The requirement without its marker, for pip."""
@@ -147,7 +147,8 @@ def _version(text: str) -> tuple[int, ...]:
     return parts + (0,) * (3 - len(parts))
 
 
-def _environment(python: str, machine: str) -> dict[str, str]:
+def marker_environment(python: str, machine: str) -> dict[str, str]:
+    """What markers ask for, on CPython ``python`` on Linux ``machine``."""
     return {
         "python_version": python,
         "python_full_version": f"{python}.99",  # a patch release does not decide for us

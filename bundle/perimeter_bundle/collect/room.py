@@ -43,10 +43,15 @@ class RoomNeeded:
         }
 
 
-def room_needed(images_bytes: int, files_bytes: int, charts_bytes: int) -> RoomNeeded:
-    """The room for so much of each kind; files are programs and manifests."""
+def room_needed(
+    images_bytes: int, files_bytes: int, charts_bytes: int, packages_bytes: int = 0
+) -> RoomNeeded:
+    """The room for so much of each kind; files are programs and manifests.
+
+    The site's Python packages travel in the bundle and do not go into its registry.
+    """
     carried = images_bytes + files_bytes + charts_bytes
-    bundle = carried + CONTENT_BYTES
+    bundle = carried + packages_bytes + CONTENT_BYTES
     return RoomNeeded(
         builder_bytes=bundle + BUILD_EXTRA_BYTES,
         carrier_bytes=bundle,
@@ -62,4 +67,5 @@ def room_of_lock(lock: Lock) -> RoomNeeded:
         sum(image.size_bytes for image in lock.images),
         sum(file.size_bytes for file in lock.files),
         sum(chart.size_bytes for chart in lock.charts),
+        sum(package.size_bytes for package in lock.packages),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
@@ -25,6 +26,7 @@ from perimeter_bundle.registry.transfer import hash_file
 from perimeter_bundle.tools.run import clean_environment, run_tool
 
 PIP_TIMEOUT_S = 1800.0
+_MAX_METADATA_BYTES = 8 * 1024 * 1024  # a long description follows the headers
 REQUIREMENT_FILES = ("install.txt", "pip.txt", "collections.txt")
 COLLECTIONS_FILE = "collections.txt"
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -50,6 +52,8 @@ class Wheel:
     size_bytes: int
     licence: str
     requirements: str
+    requires: tuple[str, ...] = ()  # other packages, as its metadata says
+    requires_python: str = ""
 
 
 def download_wheels(
@@ -78,7 +82,7 @@ def download_wheels(
         wanted = [one for all_ in requirements.values() for one in all_]
         for python in pythons:
             for platform in platforms:
-                _download(wanted, python, platform, target, environment, on_event)
+                download_for(wanted, python, platform, target, environment, on_event)
         write_file(finished, b"")
     owner = {
         digest: name for name, all_ in requirements.items() for one in all_ for digest in one.hashes
@@ -93,7 +97,7 @@ def download_wheels(
                 context={"got": digest, "file": path},
                 hint="remove the file and build again",
             )
-        wheels.append(_read_wheel(path, digest, owner[digest]))
+        wheels.append(read_wheel(path, digest, owner[digest]))
     return tuple(wheels)
 
 
@@ -110,47 +114,70 @@ def wheel_tags(platform: Platform) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _download(
+def download_for(
     requirements: Sequence[Requirement],
     python: str,
     platform: Platform,
     target: Path,
     environment: Mapping[str, str],
     on_event: OnEvent,
+    *,
+    hashed: bool = True,
 ) -> None:
+    """Has pip put the wheels of ``requirements`` for one Python on one platform into ``target``.
+
+    Raises HostError[tool-failed], IntegrityError[digest-mismatch].
+    """
     task = f"wheels for Python {python}, {platform}"
     on_event(Event(EventKind.START, task))
-    machine = _MACHINES.get(platform.architecture, platform.architecture)
+    machine = machine_of(platform)
     lines = [one.to_line() for one in requirements if one.applies(python, machine)]
-    tags = [word for tag in wheel_tags(platform) for word in ("--platform", tag)]
-    passed = {key: environment[key] for key in _PASSED_THROUGH if key in environment}
-    passed |= {key: value for key, value in environment.items() if key.startswith("PIP_")}
     with tempfile.TemporaryDirectory(prefix="pip-", dir=target.parent) as scratch_name:
         scratch = Path(scratch_name)
         file = scratch / "requirements.txt"
         file.write_text("\n".join([*lines, ""]))
-        _run_pip(
+        run_pip(
             [
-                *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check"),
-                *("--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:"),
-                *("--implementation", "cp", "--python-version", python, *tags),
+                *("download", *wheels_only(python, platform)),
+                *(("--require-hashes",) if hashed else ()),
                 *("--dest", target, "--requirement", file),
             ],
             scratch,
-            clean_environment(scratch, passed),
+            environment,
             task,
         )
     on_event(Event(EventKind.FINISH, task, done_items=len(lines), total_items=len(lines)))
 
 
-def _run_pip(
+def machine_of(platform: Platform) -> str:
+    """The name that Python has for the processor of a platform."""
+    return _MACHINES.get(platform.architecture, platform.architecture)
+
+
+def wheels_only(python: str, platform: Platform) -> tuple[str, ...]:
+    """Options that make pip take wheels for another Python and platform, and nothing else."""
+    tags = [word for tag in wheel_tags(platform) for word in ("--platform", tag)]
+    return (
+        *("--no-deps", "--only-binary", ":all:"),
+        *("--implementation", "cp", "--python-version", python, *tags),
+    )
+
+
+def run_pip(
     arguments: Sequence[str | Path], folder: Path, environment: Mapping[str, str], task: str
 ) -> None:
+    """Runs pip with the user's own settings of it and nothing else of ``environment``.
+
+    Raises HostError[tool-failed], IntegrityError[digest-mismatch].
+    """
+    passed = {key: environment[key] for key in _PASSED_THROUGH if key in environment}
+    passed |= {key: value for key, value in environment.items() if key.startswith("PIP_")}
+    always = ("--disable-pip-version-check", "--no-input")
     try:
         run_tool(
-            arguments,
+            [sys.executable, "-m", "pip", *always, *arguments],
             folder=folder,
-            environment=environment,
+            environment=clean_environment(folder, passed),
             timeout_s=PIP_TIMEOUT_S,
             what=f"download the {task}",
             hint="pip's own settings say where wheels come from: pip config list",
@@ -166,12 +193,14 @@ def _run_pip(
         raise
 
 
-def _read_wheel(path: Path, digest: Digest, requirements: str) -> Wheel:
+def read_wheel(path: Path, digest: Digest, requirements: str) -> Wheel:
+    """What a wheel says of itself; raises IntegrityError[bad-wheel]."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
-            message = BytesParser().parsebytes(archive.read(names[0]), headersonly=True)
-    except (zipfile.BadZipFile, IndexError, OSError) as error:
+            with archive.open(names[0]) as file:
+                message = BytesParser().parsebytes(file.read(_MAX_METADATA_BYTES), headersonly=True)
+    except (zipfile.BadZipFile, IndexError, OSError, zlib.error, RuntimeError) as error:
         raise IntegrityError("bad-wheel", f"{path.name} is not a wheel: {error}") from error
     return Wheel(
         path=path,
@@ -181,6 +210,8 @@ def _read_wheel(path: Path, digest: Digest, requirements: str) -> Wheel:
         size_bytes=path.stat().st_size,
         licence=wheel_licence(message),
         requirements=requirements,
+        requires=tuple(str(line) for line in message.get_all("Requires-Dist", [])),
+        requires_python=str(message["Requires-Python"] or ""),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from perimeter_bundle.format.layout import BLOBS, blob_path
+from perimeter_bundle.format.layout import BLOBS, PYTHON_INDEX, blob_path, python_package_path
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest, ItemKind
 from perimeter_bundle.format.oci import (
     CONFIG_TYPES,
@@ -63,6 +63,7 @@ def lock_problems(lock: Lock, manifest: BundleManifest, index: OciIndex) -> list
     problems += [
         f"{name} is in bundle.json but not locked" for name in sorted(set(items) - set(locked))
     ]
+    problems += _package_problems(lock, manifest)
     problems += [
         f"{name} is in index.json but not in bundle.json"
         for name in sorted(set(entries) - set(items) - {""})
@@ -81,6 +82,21 @@ def content_problems(manifest: BundleManifest, sums: Sums) -> list[str]:
         if found != item.digest:
             problems.append(f"{path}: bundle.json says {item.digest}, SHA256SUMS {found}")
     return problems
+
+
+def _package_problems(lock: Lock, manifest: BundleManifest) -> list[str]:
+    """Python packages that lock and bundle.json do not both have with one digest."""
+    locked = {python_package_path(one.filename): one.digest for one in lock.packages}
+    items = {
+        item.name: item.digest
+        for item in manifest.items_of(ItemKind.WHEEL)
+        if item.name.startswith(f"{PYTHON_INDEX}/")
+    }
+    return [
+        f"{name}: the lock says {locked.get(name)}, bundle.json {items.get(name)}"
+        for name in sorted(locked.keys() | items.keys())
+        if locked.get(name) != items.get(name)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ ROLES = "content/roles"
 PLAYBOOKS = "content/playbooks"
 CATALOG = "content/manifests"
 WHEELHOUSE = "content/wheelhouse"
+PYTHON_INDEX = "content/python-index"  # wheels of a site's own; pip reads it, served or not
 COLLECTIONS = "content/collections"
 INSTALL_REQUIREMENTS = "content/requirements/install.txt"
 
@@ -59,6 +60,11 @@ def site_values_path(component: str) -> str:
 def site_packages_path(component: str) -> str:
     """Which packages of the hosts' systems are carried for a component, and under which names."""
     return f"{SITE_VALUES}/{component}-packages.json"
+
+
+def python_package_path(filename: str) -> str:
+    """A wheel of the site's own Python packages."""
+    return f"{PYTHON_INDEX}/{filename}"
 
 
 def signature_path(key_id: str) -> str:

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.locked_package import LockedPackage, package_pairs, read_package
 from perimeter_bundle.model.locked_site import LockedSite, read_locked_site
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reader import Reader, repeated
@@ -121,18 +122,22 @@ class Lock:
     charts: tuple[LockedChart, ...]
     files: tuple[LockedFile, ...]
     site: LockedSite | None = None  # there when it was written with the facts of one site
+    packages: tuple[LockedPackage, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "platforms", tuple(sorted(self.platforms)))
         object.__setattr__(self, "images", tuple(_by_name(self.images)))
         object.__setattr__(self, "charts", tuple(_by_name(self.charts)))
         object.__setattr__(self, "files", tuple(_by_name(self.files)))
+        packages = sorted(self.packages, key=lambda one: (one.name, one.version, one.filename))
+        object.__setattr__(self, "packages", tuple(packages))
 
     def unresolved(self) -> tuple[str, ...]:
         """Names of the entries that have no digest yet, sorted."""
         names = [str(image.reference) for image in self.images if image.digest is None]
         names += [str(chart.reference) for chart in self.charts if chart.digest is None]
         names += [str(file.reference) for file in self.files if file.digest is None]
+        names += [package.label for package in self.packages if package.digest is None]
         return tuple(sorted(names))
 
     def to_bytes(self) -> bytes:
@@ -150,6 +155,7 @@ class Lock:
         tables += [toml_table("[[chart]]", _chart_pairs(chart)) for chart in self.charts]
         tables += [toml_table("[[file]]", _file_pairs(file)) for file in self.files]
         tables += self.site.to_tables() if self.site else []
+        tables += [toml_table("[[package]]", package_pairs(one)) for one in self.packages]
         return "\n".join([HEADER + top, *tables]).encode()
 
     @classmethod
@@ -170,7 +176,7 @@ class Lock:
                 hint="write it again with perimeter-bundle lock",
             )
         known = {"format", "release", "number", "platforms", "image", "chart", "file"}
-        known |= {"site", "site_component"}
+        known |= {"site", "site_component", "package"}
         reader.problems += [f"unknown key {key!r}" for key in sorted(set(document) - known)]
         lock = cls(
             release=reader.text(document, "release", "lock"),
@@ -180,6 +186,7 @@ class Lock:
             charts=tuple(reader.tables(document, "chart", _read_chart)),
             files=tuple(reader.tables(document, "file", _read_file)),
             site=read_locked_site(reader, document),
+            packages=tuple(reader.tables(document, "package", read_package)),
         )
         reader.problems += _contradictions(lock)
         if reader.problems:
@@ -196,6 +203,10 @@ def _contradictions(lock: Lock) -> list[str]:
     entries: tuple[_Named, ...] = (*lock.images, *lock.charts, *lock.files)
     names = repeated(str(entry.reference) for entry in entries)
     problems = [f"{name} stands there twice" for name in names]
+    problems += [
+        f"[[package]] {label} stands there twice"
+        for label in repeated(package.label for package in lock.packages)
+    ]
     if not lock.platforms:
         problems.append("lock: platforms names none")
     if lock.site:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from ..host import alive, command
@@ -40,6 +41,29 @@ def root_tar(packages: tuple[str, ...]) -> Path:
         with alive(f"Debian root of {' '.join(packages)}"):
             command([*argv, mirror] if mirror else argv, timeout_s=900)
         temporary.rename(target)
+    return target
+
+
+def program_of(package: str, path: str, libraries: tuple[str, ...] = ()) -> Path:
+    """One program of a Debian package, without installing it; ``libraries`` are installed.
+
+    Taken once from what this machine's apt offers, then from the cache.
+    """
+    target = cache_folder() / "debian" / package / Path(path).name
+    if target.exists():
+        return target
+    ensure_packages(libraries)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        alive(f"{path} of the Debian package {package}"),
+        tempfile.TemporaryDirectory(prefix=".work-", dir=target.parent) as work,
+    ):
+        command(["apt-get", "update", "-qq"], timeout_s=300)
+        fetch = f'cd "$1" && chmod 755 . && apt-get -qq download {package}'
+        command(["sh", "-c", fetch, "sh", work], timeout_s=900)
+        archive = next(Path(work).glob("*.deb"))
+        command(["dpkg-deb", "-x", str(archive), f"{work}/root"], timeout_s=300)
+        (Path(work) / "root" / path).rename(target)
     return target
 
 

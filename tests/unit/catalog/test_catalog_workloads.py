@@ -94,7 +94,7 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
     assert sorted(problems) == [
         "workloads.yaml:10: images[3].from: docker-archive needs a path, "
         "as in docker-archive:./train",
-        "workloads.yaml:11: extra: unknown key; there are images",
+        "workloads.yaml:11: extra: unknown key; there are images, python",
         "workloads.yaml:2: images[0].reference: write the complete reference: "
         "docker.io/library/python:latest",
         "workloads.yaml:5: images[1].source: unknown key; there are reference, why, licence, from",
@@ -107,8 +107,8 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{}", "asks for nothing: no images"),
-        ("images: []", "asks for nothing: no images"),
+        ("{}", "asks for nothing: no images, no python"),
+        ("images: []", "asks for nothing: no images, no python"),
         ("- a", "must be a mapping of keys to values"),
         ("images: &a []\nx: *a", "alias *a: write the value out"),
         (
@@ -210,3 +210,62 @@ def test_a_lock_names_where_an_image_came_from_and_no_path_of_this_machine(tmp_p
     assert b'origin = "registry"' not in data
     assert str(tmp_path).encode() not in data
     assert b"train-layout" not in data
+
+
+# --- Python packages -------------------------------------------------------------------------
+
+HASH = "--hash=sha256:" + "ab" * 32
+
+
+def test_packages_are_read_from_pins_and_hashed_files(tmp_path: Path) -> None:
+    (tmp_path / "site.txt").write_text(f"Six_.Seven==1.0 ; python_version < '3.12' {HASH}\n")
+    python = loaded(
+        tmp_path,
+        "python:\n  packages: [site.txt, 'torch==2.5.1+cpu']\n  pythons: ['3.9', '3.12']\n"
+        "  platforms: [linux/arm64]\n  provided: [NumPy]\n",
+    ).python
+    assert [(one.name, one.version, len(one.hashes)) for one in python.requirements] == [
+        ("six-seven", "1.0", 1),
+        ("torch", "2.5.1+cpu", 0),
+    ]
+    assert (python.pythons, python.provided) == (("3.9", "3.12"), ("numpy",))
+    assert [str(platform) for platform in python.platforms] == ["linux/arm64"]
+
+
+def test_every_problem_of_the_packages_is_told(tmp_path: Path) -> None:
+    (tmp_path / "loose.txt").write_text("six\n-r other.txt\n")
+    good = "python:\n  packages: [{}]\n  pythons: [{}]\n{}"
+    assert refused(tmp_path, good.format("loose.txt, gone.txt, 'a==1', 'a==1'", "'3.12'", "")) == (
+        "workloads.yaml:2: python.packages: a==1 stands there twice",
+        "loose.txt: entry 1: not a pinned and hashed requirement: six",
+        "loose.txt: entry 2: not a pinned and hashed requirement: -r other.txt",
+        "workloads.yaml:2: python.packages[1]: cannot read gone.txt: No such file or directory",
+    )
+    problems = refused(
+        tmp_path, good.format("six, ../x.txt, 'six>=1'", "'2.7'", "  platforms: [linux/s390x]\n")
+    )
+    assert [problem.partition(": ")[2] for problem in problems] == [
+        "python.packages[0]: must be name==version, or the name of a .txt file beside "
+        "workloads.yaml",
+        "python.packages[1]: must be name==version, or the name of a .txt file beside "
+        "workloads.yaml",
+        "python.packages[2]: must be name==version, or the name of a .txt file beside "
+        "workloads.yaml",
+        "python.pythons[0]: String should match pattern '^3\\.([89]|[1-9][0-9])$'",
+        "python.platforms[0]: must be one of linux/amd64, linux/arm64",
+    ]
+    assert "at least 1 item" in refused(tmp_path, good.format("", "'3.12'", ""))[0]
+
+
+def test_packages_are_wanted_for_each_python_and_platform(tmp_path: Path) -> None:
+    text = "python:\n  packages: ['six==1.0']\n  pythons: ['3.11', '3.12']\n"
+    mine = with_workloads(release(), loaded(tmp_path, text))
+    lock = unresolved_lock(mine)
+    assert lock.unresolved()[-1] == "six==1.0"
+    assert [str(target) for target in lock.packages[0].targets] == [
+        "3.11 linux/amd64",
+        "3.12 linux/amd64",
+    ]
+    with pytest.raises(InputError) as caught:
+        check_lock(pinned(replace(lock, packages=())), mine)
+    assert caught.value.problems == ("six==1.0 is in workloads.yaml, not in the lock",)
