@@ -24,6 +24,7 @@ from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.ospackages.apt import AptRepository, read_repositories
 from perimeter_bundle.ospackages.deb_index import Closure, DebPackage, closure
 
+APT_SYSTEMS = ("debian", "ubuntu")
 PACKAGES_FORMAT = "perimeter-site-packages/1"
 
 
@@ -128,13 +129,14 @@ def _system(one: CompilingHosts) -> tuple[str, str]:
 def _warn(hosts: Iterable[CompilingHosts], system: str, upstream: Upstream) -> None:
     for one in hosts:
         names = ", ".join(one.packages.needed)
+        can_be_carried = one.profile.machine.os_id in APT_SYSTEMS
+        carried = "; with --os-repositories they are carried" if can_be_carried else ""
         upstream.files.on_event(
             Event(
                 EventKind.WARNING,
                 one.asked.component,
                 f"profile {one.profile.name} ({one.profile.host_names}) compiles its driver and"
-                f" needs {names} from a repository for {system} at the site; with"
-                " --os-repositories they are carried",
+                f" needs {names} from a repository for {system} at the site{carried}",
             )
         )
 

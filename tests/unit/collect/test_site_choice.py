@@ -12,7 +12,15 @@ import pytest
 import yaml
 from tests.lab.sources import BESIDE
 
-from perimeter_bundle.catalog.site_tags import SiteTag, make_tag, os_tag, template_problem
+from perimeter_bundle.catalog.content import content_root
+from perimeter_bundle.catalog.load import load_catalog
+from perimeter_bundle.catalog.site_tags import (
+    SiteTag,
+    SystemPackages,
+    make_tag,
+    os_tag,
+    template_problem,
+)
 from perimeter_bundle.catalog.values import Component, Phase, Release
 from perimeter_bundle.collect.site_choice import (
     SiteChoice,
@@ -21,6 +29,7 @@ from perimeter_bundle.collect.site_choice import (
     check_platforms,
     choose,
     values_lines,
+    with_packages,
 )
 from perimeter_bundle.format.site_facts import (
     DriverChoice,
@@ -131,6 +140,41 @@ def test_the_real_cluster_policy_asks_for_the_driver_and_not_for_gds(
     assert [(one.component, one.tag.name, one.conflicts) for one in asked] == [
         ("gpu-operator", "driver", ())
     ]
+
+
+def test_the_catalogs_own_site_tags_are_those_of_the_real_cluster_policy(
+    policy: dict[str, Any],
+) -> None:
+    name = "nvidia-gpu-operator"
+    own = load_catalog(content_root() / "manifests").components[name]
+    policy["spec"]["gds"]["enabled"] = policy["spec"]["gdrcopy"]["enabled"] = True
+    asked = asked_tags(replace(release(), components=(own,)), {name: [policy]})
+    assert [one.tag.name for one in asked] == ["driver", "gds", "gdrcopy"]
+    assert asked[0].conflicts == ("spec.gds.enabled", "spec.gdrcopy.enabled")
+    assert asked[0].tag.packages["rhel"].for_kernel(RHEL.kernel).needed[-1] == (
+        "kernel-5.14.0-570.12.1.el9_6.x86_64"
+    )
+
+
+def test_hosts_that_compile_are_told_with_the_packages_of_their_kernel(
+    policy: dict[str, Any],
+) -> None:
+    packages = SystemPackages(("linux-headers-{kernel}",), ("linux-image-{kernel}",))
+    tag = replace(
+        DRIVER, packages={"ubuntu": packages}, values={"packages": {"driver": {"x": "{branch}"}}}
+    )
+    asked = asked_tags(release(tag), {"gpu-operator": [policy]})
+    site = facts(UBUNTU, RHEL)
+    exists = dict.fromkeys(candidates(asked, site), True)
+    choice = choose(asked, site, PrecompiledChoice.NEVER, exists)
+    (one,) = choice.compiling
+    assert one.profile.machine == UBUNTU
+    assert one.packages.needed == (
+        "linux-headers-5.15.0-78-generic", "linux-image-5.15.0-78-generic"
+    )  # fmt: skip
+    assert choice.values == {}
+    assert with_packages(choice).values == {"gpu-operator": {"driver": {"x": "595"}}}
+    assert choose(asked, site, PrecompiledChoice.PREFER, exists).compiling == ()
 
 
 def test_precompiled_is_taken_where_it_exists(policy: dict[str, Any]) -> None:
