@@ -24,13 +24,15 @@ from tests.unit.collect.test_site_choice import CONTROL, UBUNTU, cluster_policy,
 
 from perimeter_bundle.catalog.os_repositories import load_os_repositories
 from perimeter_bundle.format.layout import blob_path, site_packages_path, site_values_path
-from perimeter_bundle.format.signature import generate_key
+from perimeter_bundle.format.signature import generate_key, sign_bundle
 from perimeter_bundle.format.site_facts import (
     DriverChoice,
     Machine,
     PrecompiledChoice,
     write_site_facts,
 )
+from perimeter_bundle.format.trust import Trust
+from perimeter_bundle.format.verify import open_bundle
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.reference import ImageReference
@@ -385,6 +387,10 @@ def test_packages_for_a_driver_that_compiles_are_locked_carried_and_listed(site:
         data = (built.root / blob_path(item.payload)).read_bytes()
         assert data.startswith(f"{one['name']} {one['version']} ".encode())
     assert "libstdc++6_12~rc_amd64.deb" in {one["file"] for one in listed}
+    sign_bundle(built.root, site.folder / "site.key")
+    opened = open_bundle(built.root, Trust.load(site.folder / "site.pub"))
+    assert opened.lock.site == lock.site
+    assert opened.read(site_values_path("gpu")).startswith(b"driver:\n  repoConfig:\n")
 
 
 def test_without_repositories_the_packages_are_named(site: Site) -> None:

@@ -101,8 +101,8 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
         if component.kubeadm_file
     ]
     unknown += [
-        f"the images of {tag.image}: their tags depend on the hosts of a site, so lock them with"
-        " --site-facts"
+        f"the images of {tag.image}, where it is switched on: their tags depend on the hosts of a"
+        " site, so lock them with --site-facts"
         for component in release.components
         for tag in component.site_tags
     ]

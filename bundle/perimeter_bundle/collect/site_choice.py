@@ -97,7 +97,7 @@ def asked_tags(release: Release, objects: Mapping[str, Sequence[object]]) -> tup
                 problems.append(f"{component.name}: site tag {tag.name}: {found}")
                 continue
             whole, place = found
-            if place.get("enabled", True) not in (False, "false"):
+            if _is_on(place.get("enabled", True)):
                 conflicts = [path for path in tag.not_precompiled_with if _is_on(_at(whole, path))]
                 asked.append(AskedTag(component.name, tag, tuple(conflicts)))
     if problems:
@@ -340,7 +340,8 @@ def _at(each: object, path: str) -> object:
 
 
 def _is_on(value: object) -> bool:
-    return bool(value) and value != "false"
+    """Whether a switch or a name in a rendered object says yes; YAML's words may still be text."""
+    return str(value or "").lower() not in ("", "false", "no", "off", "null", "~")
 
 
 def _fill(value: Mapping[str, object], tag: SiteTag) -> dict[str, object]:

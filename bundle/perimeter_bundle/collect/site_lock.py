@@ -22,7 +22,7 @@ from perimeter_bundle.collect.site_choice import (
 )
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import WantedImage
-from perimeter_bundle.discover.objects import flatten_lists, parse_objects
+from perimeter_bundle.discover.stream import read_documents
 from perimeter_bundle.format.site_facts import PrecompiledChoice, VerifiedSiteFacts
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind
@@ -139,8 +139,9 @@ def _objects(rendered: Iterable[Rendered]) -> Mapping[str, Sequence[object]]:
     found: dict[str, list[object]] = {}
     for one in rendered:
         if one.component.site_tags:
-            documents = parse_objects(one.data, f"{one.component.name}/{one.name}")
-            found.setdefault(one.component.name, []).extend(flatten_lists(documents))
+            # scalars stay text: a version 1.10 is no number
+            documents = read_documents(f"{one.component.name}/{one.name}", one.data)
+            found.setdefault(one.component.name, []).extend(each.tree for each in documents)
     return found
 
 

@@ -137,6 +137,20 @@ def test_a_changed_byte_is_refused_before_anything_is_read(tmp_path: Path, key: 
     refused(lambda: open_site_facts(path, Trust.load(tmp_path / "site.pub")), "not-trusted")
 
 
+def test_every_flipped_bit_of_facts_and_signature_is_refused(
+    tmp_path: Path, key: PublicKey
+) -> None:
+    path = written(tmp_path)
+    trust = Trust.load(tmp_path / "site.pub")
+    for file in (path, signature_file(path)):
+        good = file.read_bytes()
+        for place in range(0, len(good), 7):
+            file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+            refused(lambda: open_site_facts(path, trust), "not-trusted")
+        file.write_bytes(good)
+    open_site_facts(path, trust)
+
+
 def test_a_key_that_travels_along_is_worth_nothing(tmp_path: Path, key: PublicKey) -> None:
     path = written(tmp_path)
     generate_key(tmp_path / "other.key")
