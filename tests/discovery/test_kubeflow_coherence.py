@@ -15,6 +15,7 @@ from perimeter_bundle.review.coherence.gather import discovered_uses, rendered_o
 from perimeter_bundle.review.coherence.values import Finding, Severity
 from perimeter_bundle.terminal.text import text_table
 from tests.discovery.upstream import WHOLE, read_rendered, rendered_files
+from tests.support.upstream_renders import catalog
 
 # other ways to install the same parts: never together with what stands beside them
 ALTERNATIVES = {
@@ -91,6 +92,24 @@ def test_nothing_else_is_called_an_error_and_little_a_warning() -> None:
         "mixed-versions:docker.io/percona"  # its backup program is numbered by itself
     ]
     assert len(warnings) == 8
+
+
+@pytest.mark.parametrize(
+    ("image", "tag", "product"),
+    [
+        ("quay.io/argoproj/argoexec", "v3.6.10", "argo-workflows"),
+        ("ghcr.io/kubeflow/kfp-launcher", "2.16.1", "kubeflow-pipelines"),
+    ],
+)
+def test_a_product_that_the_catalog_names_is_at_one_version(
+    image: str, tag: str, product: str
+) -> None:
+    products = catalog().components["kubeflow-pipelines"].products
+    declared = tuple(("kubeflow-pipelines", one) for one in products)
+    facts = replace(facts_of("pipelines"), products=declared)
+    assert not [name for name in by_id(facts) if name.startswith("product-")]
+    found = by_id(with_tag(facts, image, tag))
+    assert found[f"product-versions:{product}"].severity is Severity.ERROR
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def gather_facts(
         objects += rendered_objects(one.component.name, one.name, one.data)
     uses = [use for name, found in discovered.items() for use in discovered_uses(name, found)]
     return replace(
-        _bare_facts(release),
+        facts_of_catalog(release),
         uses=tuple(uses),
         objects=tuple(objects),
         charts=tuple(fact for one in rendered for fact in _chart_fact(one)),
@@ -75,10 +75,11 @@ def judge_release(
 
 def judge_images(release: Release, lock: Lock) -> Judgement:
     """What can be said by the names in a lock alone, before anything is rendered."""
-    return judge_release(release, _bare_facts(release), lock.images, lock)
+    return judge_release(release, facts_of_catalog(release), lock.images, lock)
 
 
-def _bare_facts(release: Release) -> Facts:
+def facts_of_catalog(release: Release) -> Facts:
+    """What is known before anything is rendered."""
     versions = [component.version for component in release.components if component.kubeadm_file]
     products = [(c.name, product) for c in release.components for product in c.products]
     return Facts(products=tuple(products), kubernetes=versions[0] if versions else "")

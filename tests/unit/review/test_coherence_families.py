@@ -63,7 +63,7 @@ def test_two_parts_in_one_namespace_that_do_not_agree_are_a_warning() -> None:
 
 
 def test_two_parts_whose_names_begin_alike_are_compared_among_other_products() -> None:
-    others = ("docker.io/p/haproxy:2.8.1", "docker.io/p/toolkit:3.7.0")
+    others = ("docker.io/p/haproxy:2.8.1", "docker.io/p/my-toolkit:3.7.0")
     uses = all_used("docker.io/p/my-server:8.4.8", "docker.io/p/my-router:8.0.42", *others)
     (finding,) = mixed_versions(uses)
     assert finding.title.endswith(": my-router 8.0.42, my-server 8.4.8")
@@ -79,6 +79,8 @@ def test_two_parts_whose_names_begin_alike_are_compared_among_other_products() -
         # a host with nothing but names, and official images, hold many products
         all_used("k8s.io/apiserver:v1.34.4", "k8s.io/proxy:v1.34.4", "k8s.io/dns:v1.12.1"),
         all_used("mysql:8.4.0", "mongo:8.0.1"),
+        # tools with names that begin alike, each before its own version 1
+        all_used("nvcr.io/n/k8s-cc:v0.4.3", "nvcr.io/n/k8s-mig:v0.15.0", "nvcr.io/n/k8s-d:v0.12.0"),
         # what has no version is not compared
         all_used("a.io/k/one:latest", "a.io/k/two:v1-3f15cb8", "a.io/k/three:1.2.3"),
         # two products of a publisher that run in different places
@@ -87,7 +89,7 @@ def test_two_parts_whose_names_begin_alike_are_compared_among_other_products() -
             used("docker.io/tf/board:2.5.1", where="ConfigMap/kubeflow/board"),
         ],
     ],
-    ids=["flavours", "publisher", "bare-host", "official", "no-version", "other-place"],
+    ids=["flavours", "publisher", "bare-host", "official", "before-1", "no-version", "elsewhere"],
 )  # fmt: skip
 def test_what_belongs_together_or_apart_is_no_finding(uses: list[Use]) -> None:
     assert list(mixed_versions(uses)) == []

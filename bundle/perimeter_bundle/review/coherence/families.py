@@ -185,10 +185,15 @@ def _near_without_agreement(repositories: Mapping[str, Versions]) -> Iterator[_O
 
     Near are all of a folder, or, when it holds more, those whose names begin with the same word.
     """
-    words: dict[str, dict[str, Versions]] = defaultdict(dict)
+    near: dict[tuple[str, int], dict[str, dict[TagVersion, Uses]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
     for name, versions in repositories.items():
-        words[_first_word(name)][name] = versions
-    groups = [repositories] if _are_near(repositories) else list(words.values())
+        for version, uses in versions.items():
+            near[_first_word(name), version.numbers[0]][name][version] = uses
+    groups: list[Mapping[str, Versions]] = list(near.values())
+    if _are_near(repositories):
+        groups = [repositories]
     for group in groups:
         if len(group) > 1 and _are_near(group) and _run_together(group):
             for name, versions in sorted(group.items()):
@@ -197,8 +202,9 @@ def _near_without_agreement(repositories: Mapping[str, Versions]) -> Iterator[_O
 
 
 def _are_near(group: Mapping[str, Versions]) -> bool:
+    """Before version 1 the second number says what belongs together, and here it differs."""
     versions = [version for some in group.values() for version in some]
-    return all(version.is_near(versions[0]) for version in versions)
+    return all(version.is_near(versions[0]) and version.numbers[0] for version in versions)
 
 
 def _run_together(group: Mapping[str, Versions]) -> bool:
