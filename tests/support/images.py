@@ -50,7 +50,9 @@ def single_image(
 ) -> TestImage:
     """An image without an index."""
     os, architecture, *variant = platform.split("/")
-    table = {"os": os, "architecture": architecture, "rootfs": {"type": "layers"}}
+    diff_ids = [str(Digest.of_bytes(layer)) for layer in layers]
+    rootfs = {"type": "layers", "diff_ids": diff_ids}
+    table = {"os": os, "architecture": architecture, "rootfs": rootfs}
     if variant:
         table["variant"] = variant[0]
     config = json_bytes(table)

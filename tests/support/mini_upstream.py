@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,14 +95,23 @@ class MiniUpstream:
         work.mkdir(exist_ok=True)
         return lock_release(self.release(), self.upstream(), work)
 
-    def build(self, lock: Lock | bytes, out: Path, *, skip_tag_check: bool = False) -> BuildResult:
+    def build(
+        self,
+        lock: Lock | bytes,
+        out: Path,
+        *,
+        skip_tag_check: bool = False,
+        more: Mapping[str, str] | None = None,
+        build_cache: Path | None = None,
+    ) -> BuildResult:
         data = lock.to_bytes() if isinstance(lock, Lock) else lock
         request = BuildRequest(
             release=self.release(),
             catalog=self.catalog(),
             lock_bytes=data,
             out=out,
-            environment=self.pip_environment,
+            environment={**self.pip_environment, **(more or {})},
+            build_cache=build_cache,
             skip_tag_check=skip_tag_check,
             requirements=self.requirements,
         )

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from perimeter_bundle.catalog.built import can_compile_for
+from perimeter_bundle.catalog.load_built import built_image, built_image_problems
 from perimeter_bundle.catalog.schema import (
     ChartModel,
     ComponentModel,
     FileModel,
+    ImageModel,
     KustomizationModel,
     ReleaseModel,
     RulesModel,
@@ -19,7 +22,7 @@ from perimeter_bundle.catalog.schema import (
     read_model,
 )
 from perimeter_bundle.catalog.site_tags import SiteTag, SystemPackages
-from perimeter_bundle.catalog.strict_yaml import YamlDocument, parse_yaml
+from perimeter_bundle.catalog.strict_yaml import KeyPath, YamlDocument, parse_yaml
 from perimeter_bundle.catalog.values import (
     Catalog,
     ChartSpec,
@@ -40,6 +43,7 @@ from perimeter_bundle.discover.rules import (
     Rules,
     TakeFrom,
 )
+from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import WORKLOADS
 from perimeter_bundle.model.phases import Phase
@@ -161,6 +165,23 @@ def _release_problems(release: Release, model: ReleaseModel, catalog: Catalog) -
     for name in _twice(chart.name for c in release.components for chart in c.charts):
         yield f"two components bring a chart called {name}"
     yield from _missing_files(release)
+    yield from _contradicting_images(release)
+
+
+def _contradicting_images(release: Release) -> Iterable[str]:
+    known: dict[ImageReference, Digest] = {}
+    made = Counter(image.reference for c in release.components for image in c.built_images)
+    for component in release.components:
+        for image in (*component.images, *component.known_images):
+            if image.digest and known.setdefault(image.reference, image.digest) != image.digest:
+                yield f"two components know {image.reference} with different digests"
+            if image.reference in made:
+                yield f"{component.name} wants {image.reference} from upstream, another builds it"
+        for one in component.built_images:
+            if made[one.reference] > 1:
+                yield f"{component.name} is not the only one that builds {one.reference}"
+            if one.base in made:
+                yield f"{one.reference} stands on {one.base}, which is built itself"
 
 
 def _need_problems(release: Release, catalog: Catalog) -> Iterable[str]:
@@ -192,6 +213,10 @@ def _need_problems(release: Release, catalog: Catalog) -> Iterable[str]:
 
 def _missing_files(release: Release) -> Iterable[str]:
     for component in release.components:
+        for image in component.built_images:
+            for platform in release.platforms:
+                if not can_compile_for(platform):
+                    yield f"{image.reference} cannot be compiled for {platform}"
         for file in component.files:
             missing = [p for p in release.platforms if file.platforms and p not in file.platforms]
             for platform in missing:
@@ -234,6 +259,7 @@ def _load_component(
         return None
     before = len(problems)
     problems += _component_problems(model, document, path)
+    problems += built_image_problems(model, document, path.parent)
     charts = tuple(
         _chart(chart, model, path.parent, root, document, ("charts", index, "values"), problems)
         for index, chart in enumerate(model.charts)
@@ -253,10 +279,9 @@ def _load_component(
         phase=model.phase,
         needs=tuple(model.needs),
         provides=tuple(model.provides),
-        images=tuple(
-            ImageSpec(ImageReference.parse(i.reference), i.why, i.licence or model.licence)
-            for i in model.images
-        ),
+        images=tuple(_image(image, model) for image in model.images if image.why),
+        known_images=tuple(_image(image, model) for image in model.images if not image.why),
+        built_images=tuple(built_image(one, model, path.parent) for one in model.built_images),
         kubeadm_file=model.images_from.kubeadm if model.images_from else "",
         charts=charts,
         files=tuple(_file(file, model) for file in model.files),
@@ -307,12 +332,15 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
         yield document.problem(("name",), "stands for what a site brings itself")
     if model.name in model.needs:
         yield document.problem(("needs",), "a component cannot need itself")
-    brought = (model.images, model.charts, model.files, model.manifests, model.kustomizations)
-    if not (any(brought) or model.images_from or model.provides):
+    carried = (model.charts, model.files, model.manifests, model.kustomizations)
+    if not (
+        any(carried) or model.images or model.built_images or model.images_from or model.provides
+    ):
         kinds = "no images, charts, files, manifests or kustomizations"
         yield document.problem((), f"brings nothing: {kinds}")
     lists: Mapping[str, list[str]] = {
         "images": [image.reference for image in model.images],
+        "built_images": [image.reference for image in model.built_images],
         "charts": [chart.name for chart in model.charts],
         "files": [file.name for file in model.files],
         "manifests": [manifest.name for manifest in model.manifests],
@@ -337,6 +365,8 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
     if model.images_from and model.images_from.kubeadm not in lists["files"]:
         where = ("images_from", "kubeadm")
         yield document.problem(where, f"there is no file {model.images_from.kubeadm}")
+    for index, image in enumerate(model.images):
+        yield from _image_problems(image, document, ("images", index))
     for index, file in enumerate(model.files):
         if "{arch}" in file.url and not file.platforms:
             yield document.problem(
@@ -345,6 +375,27 @@ def _component_problems(model: ComponentModel, document: YamlDocument, path: Pat
     for index, manifest in enumerate(model.manifests):
         if "{arch}" in manifest.url or "{os}" in manifest.url:
             yield document.problem(("manifests", index, "url"), "a manifest has no {arch} or {os}")
+
+
+def _image_problems(image: ImageModel, document: YamlDocument, where: KeyPath) -> Iterable[str]:
+    if not (image.why or image.alternates or image.digest):
+        yield document.problem(where, "needs why, or says something about an image found elsewhere")
+    for name in _twice([image.reference, *image.alternates]):
+        yield document.problem((*where, "alternates"), f"{name} stands there twice")
+    own = ImageReference.parse(image.reference).digest
+    if own and image.digest and str(own) != image.digest:
+        yield document.problem((*where, "digest"), "is not the one in the reference")
+
+
+def _image(image: ImageModel, component: ComponentModel) -> ImageSpec:
+    reference = ImageReference.parse(image.reference)
+    return ImageSpec(
+        reference=reference,
+        why=image.why or "",
+        licence=image.licence or (component.licence if image.why else ""),
+        alternates=tuple(ImageReference.parse(text) for text in image.alternates),
+        digest=Digest.parse(image.digest) if image.digest else reference.digest,
+    )
 
 
 def _chart(

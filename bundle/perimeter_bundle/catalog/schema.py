@@ -22,8 +22,16 @@ from pydantic import (
     model_validator,
 )
 
+from perimeter_bundle.catalog.go_text import (
+    go_ldflag,
+    go_module,
+    go_package,
+    go_version,
+    path_in_image,
+)
 from perimeter_bundle.catalog.site_tags import template_problem
 from perimeter_bundle.catalog.strict_yaml import YamlDocument
+from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import PerimeterError
 from perimeter_bundle.model.lock import oci_tag
 from perimeter_bundle.model.phases import Phase
@@ -65,6 +73,10 @@ def _reference(text: str) -> str:
     if str(reference) != text:
         raise ValueError(f"write the complete reference: {reference}")
     return text
+
+
+def _digest_text(text: str) -> str:
+    return str(_no_perimeter_error(Digest.parse, text))
 
 
 def _platform(text: str) -> str:
@@ -158,6 +170,9 @@ ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
 ]
 ApiVersion = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/v[a-z0-9]+$")]
+DigestText = Annotated[str, AfterValidator(_digest_text)]
+PathInImage = Annotated[str, AfterValidator(path_in_image)]
+UserText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(:[0-9]{1,9})?$")]
 PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.(1[1-9]|[2-9][0-9])$")]
 
 
@@ -187,11 +202,43 @@ class _Model(BaseModel):
 
 
 class ImageModel(_Model):
-    """One entry of ``images``."""
+    """One entry of ``images``; without ``why`` it only says more about an image found elsewhere."""
+
+    reference: Reference
+    why: Text | None = None
+    licence: Licence | None = None
+    alternates: list[Reference] = Field(default_factory=list)
+    digest: DigestText | None = None
+
+
+class GoModel(_Model):
+    """``go`` of a built image."""
+
+    module: Annotated[str, AfterValidator(go_module)]
+    version: Annotated[str, AfterValidator(go_version)]
+    sum: Annotated[str, StringConstraints(pattern=r"^h1:[A-Za-z0-9+/]{43}=$")]
+    package: Annotated[str, AfterValidator(go_package)] = "."
+    go: Annotated[str, StringConstraints(pattern=r"^1\.[0-9]{1,3}\.([0-9]{1,3}|x)$")]
+    cgo: Literal[False] = False
+    ldflags: list[Annotated[str, AfterValidator(go_ldflag)]] = Field(default_factory=list)
+    tags: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]+$")]] = Field(
+        default_factory=list
+    )
+
+
+class BuiltImageModel(_Model):
+    """One entry of ``built_images``."""
 
     reference: Reference
     why: Text
     licence: Licence | None = None
+    go: GoModel
+    base: Literal["scratch"] | Reference
+    user: Annotated[int, Field(ge=0, lt=2**31)] | UserText = "0"
+    entrypoint: Annotated[list[Text], Field(min_length=1)]
+    command: list[Text] = Field(default_factory=list)
+    paths: Annotated[dict[PathInImage, Literal["binary"]], Field(min_length=1)]
+    files: dict[PathInImage, FileBeside] = Field(default_factory=dict)
 
 
 class ImagesFromModel(_Model):
@@ -402,6 +449,7 @@ class ComponentModel(_Model):
     needs: list[Name] = Field(default_factory=list)
     provides: list[Name] = Field(default_factory=list)
     images: list[ImageModel] = Field(default_factory=list)
+    built_images: list[BuiltImageModel] = Field(default_factory=list)
     images_from: ImagesFromModel | None = None
     charts: list[ChartModel] = Field(default_factory=list)
     files: list[FileModel] = Field(default_factory=list)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from perimeter_bundle.catalog.built import BuiltImageSpec
 from perimeter_bundle.catalog.site_tags import SiteTag
 from perimeter_bundle.catalog.workload_values import NO_WORKLOADS, Workloads
 from perimeter_bundle.discover.rules import NO_RULES, Rules
+from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
@@ -19,11 +21,17 @@ from perimeter_bundle.review.coherence.rules import Acceptance, Product
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """An image a component needs, and why."""
+    """An image a component needs, and why.
+
+    ``alternates`` are other places that have it, tried in order when its own registry no longer
+    does; ``digest`` is what it is known to be, wherever it is found.
+    """
 
     reference: ImageReference
     why: str
     licence: str
+    alternates: tuple[ImageReference, ...] = ()
+    digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +153,21 @@ class Component:
     licences: tuple[LicenceRule, ...]
     ready: tuple[ReadyCondition, ...]
     folder: Path
+    known_images: tuple[ImageSpec, ...] = ()  # say more about images that are found elsewhere
+    built_images: tuple[BuiltImageSpec, ...] = ()
     products: tuple[Product, ...] = ()  # images that must be at one version
     rules: Rules = NO_RULES  # what discovery must be told about it
     site_tags: tuple[SiteTag, ...] = ()  # images whose tag depends on the hosts of a site
 
     def licence_of(self, reference: ImageReference) -> str:
         """Licence of an image: as listed, else by the first rule that speaks of it, else ours."""
-        for image in self.images:
-            if image.reference == reference:
+        listed: tuple[ImageSpec | BuiltImageSpec, ...] = (
+            *self.images,
+            *self.built_images,
+            *self.known_images,
+        )
+        for image in listed:
+            if image.reference == reference and image.licence:
                 return image.licence
         return next((r.licence for r in self.licences if r.matches(reference)), self.licence)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from perimeter_bundle.cli.options import build_cache as build_cache_folder
 from perimeter_bundle.cli.options import (
+    build_cache_option,
     choose,
     find_lock,
     lock_option,
@@ -39,6 +41,7 @@ from perimeter_bundle.terminal.text import human_bytes
     help="Build what is locked even if a tag stands for something else now.",
 )
 @workloads_option
+@build_cache_option
 @network_options
 @common_options
 def build(
@@ -50,6 +53,7 @@ def build(
     out: Path,
     skip_tag_check: bool,
     workloads_path: Path | None,
+    build_cache: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -59,7 +63,9 @@ def build(
 
     Everything is fetched by digest. An interrupted build goes on where it stopped when the same
     command is run again. The wheels for the jump host are fetched by pip, with its own settings
-    (pip.conf, PIP_INDEX_URL, PIP_CERT …). The same lock gives the same bytes.
+    (pip.conf, PIP_INDEX_URL, PIP_CERT …). Images that are built from source are taken from the
+    build cache when they are what the lock pins, else compiled again, which must give the same
+    bytes. The same lock gives the same bytes.
 
     \b
     Examples:
@@ -75,6 +81,8 @@ def build(
         out=out,
         environment=dict(os.environ),
         skip_tag_check=skip_tag_check,
+        build_cache=build_cache_folder(build_cache),
+        ca_file=ca_file,
     )
     with (
         output.reporter() as reporter,

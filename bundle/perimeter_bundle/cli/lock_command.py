@@ -10,6 +10,7 @@ import click
 
 from perimeter_bundle.cli.options import (
     LOCK_NAME,
+    build_cache_option,
     choose,
     network_options,
     network_settings,
@@ -17,6 +18,7 @@ from perimeter_bundle.cli.options import (
     release_options,
     workloads_option,
 )
+from perimeter_bundle.cli.options import build_cache as build_cache_folder
 from perimeter_bundle.cli.site_options import (
     os_repositories_option,
     precompiled_option,
@@ -30,6 +32,8 @@ from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.format.files import write_file
+from perimeter_bundle.gobuild.kept import Kept
+from perimeter_bundle.gobuild.made import GoSettings
 from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.locked_site import LockedSite
@@ -52,6 +56,7 @@ from perimeter_bundle.terminal.options import Output, common_options
 @site_options
 @precompiled_option
 @os_repositories_option
+@build_cache_option
 @network_options
 @common_options
 def lock(
@@ -67,6 +72,7 @@ def lock(
     trust_path: Path | None,
     precompiled: str | None,
     os_repositories_path: Path | None,
+    build_cache: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -77,8 +83,11 @@ def lock(
     Images are resolved by their manifests, files by the SHA-256 that upstream publishes (or by
     fetching them once); kubeadm itself is asked which images it needs. Every chart is rendered,
     and an image that it names and the catalog does not list is refused. A name that stands for
-    other bytes than in the lock before is refused unless --accept-moved is given. Parts that do
-    not belong together are refused unless the release accepts them with a reason.
+    other bytes than in the lock before is refused unless --accept-moved is given; one that stands
+    for other bytes than the catalog knows is refused in any case. An image that is gone from its
+    registry is looked for at the alternates of the catalog, and said to have been found there.
+    Images that are built from source are compiled here and kept in the build cache.
+    Parts that do not belong together are refused unless the release accepts them with a reason.
 
     With --site-facts images whose tags depend on the hosts (GPU drivers) are taken for exactly the
     systems and kernels of the site; when there is none for a host, nothing is locked.
@@ -107,6 +116,7 @@ def lock(
                 open_upstream(settings, reporter.on_event), chosen.release.workloads, os.environ
             ) as upstream,
         ):
+            go = GoSettings(Kept(build_cache_folder(build_cache)), dict(os.environ), ca_file)
             now = lock_release(
                 chosen.release,
                 upstream,
@@ -114,6 +124,7 @@ def lock(
                 site,
                 pip_environment=os.environ,
                 on_judgement=judgements.append,
+                go=go,
             )
     difference = diff_locks(before, now)
     _refuse_moved(difference, accept_moved)
@@ -152,6 +163,12 @@ def _to_dict(out: Path, now: Lock, difference: LockDifference) -> dict[str, obje
         "site": _site_dict(now.site),
         "packages": len(now.packages),
         "unresolved": list(now.unresolved()),
+        "found_elsewhere": [
+            {"name": str(image.reference), "found_at": str(image.found_at)}
+            for image in now.images
+            if image.found_at
+        ],
+        "compiled": [str(image.reference) for image in now.images if image.built],
         "added": list(difference.added),
         "removed": list(difference.removed),
         "resolved": list(difference.resolved),
@@ -184,6 +201,11 @@ def _text(out: Path, now: Lock, difference: LockDifference) -> str:
     lines += [f"  = {name} has a digest now" for name in difference.resolved]
     for one in difference.moved:
         lines.append(f"  ! {one.name} MOVED\n      was {one.before}\n      is  {one.now}")
+    for image in now.images:
+        if image.found_at:
+            lines.append(f"  @ {image.reference} is gone from there, found at {image.found_at}")
+        if image.built:
+            lines.append(f"  * {image.reference} was compiled with {image.built.toolchain}")
     if difference.is_empty:
         lines.append("  nothing changed")
     if now.unresolved():

@@ -102,6 +102,25 @@ def lock_option(help_text: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     )
 
 
+def build_cache_option(command: Callable[P, R]) -> Callable[P, R]:
+    """--build-cache: where compiled images are kept."""
+    return click.option(
+        "--build-cache",
+        type=click.Path(path_type=Path),
+        envvar="PERIMETER_BUILD_CACHE",
+        help="Folder for images that are compiled here.  [default: ~/.cache/perimeter/builds]",
+    )(command)
+
+
+def build_cache(path: Path | None) -> Path:
+    """The folder that is meant when none is named."""
+    if path is not None:
+        return path
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    folder = Path(caches) if caches.startswith("/") else Path.home() / ".cache"
+    return folder / "perimeter" / "builds"
+
+
 bundle_argument = click.argument("bundle_path", metavar="DIR", type=click.Path(path_type=Path))
 
 

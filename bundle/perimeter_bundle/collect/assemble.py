@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from perimeter_bundle.catalog.load_built import made_files
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.artifacts import Artifact
 from perimeter_bundle.collect.pull import PulledImage
 from perimeter_bundle.collect.room import FILES_FACTOR, UNPACKED_FACTOR
+from perimeter_bundle.collect.wanted import wanted_builds
 from perimeter_bundle.format.layout import REF_NAME_ANNOTATION
 from perimeter_bundle.format.manifest import BundleComponent, BundleItem, ItemKind, Room
 from perimeter_bundle.format.oci import Descriptor, OciIndex
@@ -22,6 +24,9 @@ from perimeter_bundle.model.lock import (
     LockedImage,
 )
 from perimeter_bundle.model.reference import ImageReference
+
+# why the files that are made with an image are there, in the order of ``made_files``
+_MADE = ("the source of", "what is in", "how it was made:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def image_item(image: PulledImage, release: Release) -> BundleItem:
         payload=first,
         size_bytes=sum(image.sizes.values()),
         platforms=tuple(str(platform) for platform in sorted(locked.manifests)),
-        source=_image_source(locked),
+        source=_image_source(locked, release),
         licence=(
             component.licence_of(locked.reference)
             if component
@@ -82,6 +87,9 @@ def packed_item(one: PackedEntry, release: Release) -> BundleItem:
         kind, why = ItemKind.FILE, f"a program of {component.title}"
         platforms = (str(locked.platform),) if locked.platform else ()
         licence = next((f.licence for f in component.files if f.name == locked.name), "")
+        for spec in component.built_images:
+            if locked.name in (names := made_files(spec.short_name)):
+                licence, why = spec.licence, f"{_MADE[names.index(locked.name)]} {spec.reference}"
         if not licence:  # a package of the hosts' system: its own copyright file says it
             licence, why = PACKAGE_LICENCE, f"{component.title} installs it on the site's hosts"
     else:
@@ -133,9 +141,12 @@ def all_sizes(images: Sequence[PulledImage], packed: Sequence[PackedEntry]) -> d
     return sizes
 
 
-def _image_source(locked: LockedImage) -> str:
+def _image_source(locked: LockedImage, release: Release) -> str:
     if locked.origin is ImageOrigin.REGISTRY:
-        return f"oci://{locked.reference}"
+        return f"oci://{locked.place}"
+    for wanted in wanted_builds(release):
+        if wanted.spec.reference == locked.reference:
+            return wanted.source_url
     return f"{locked.origin.value} of the builder"
 
 

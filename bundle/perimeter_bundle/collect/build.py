@@ -3,7 +3,8 @@
 1. The lock is complete and was written for this release of this catalog.
 2. The folder is ours or empty, no other build is in it, and there is room for everything.
 3. No tag moved since the lock was written (unless that is not asked).
-4. Manifests, then layers, charts and files, each under its digest.
+4. Manifests, then layers, charts and files, each under its digest; what is compiled is compiled,
+   or was, to exactly what is locked.
 5. Charts and manifests name no image that is not listed; kubeadm asks for exactly what is locked;
    what the release puts together belongs together, or is accepted with a reason.
 6. The wheelhouse, roles, playbooks and the catalog.
@@ -29,6 +30,7 @@ from perimeter_bundle.collect.assemble import (
     packed_item,
     write_index,
 )
+from perimeter_bundle.collect.built import take_builds
 from perimeter_bundle.collect.charts import MAX_CHART_BYTES, check_archive
 from perimeter_bundle.collect.coherence import discover_all, gather_facts, judge_release
 from perimeter_bundle.collect.compare import check_lock
@@ -43,7 +45,7 @@ from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
 from perimeter_bundle.collect.site_choice import plain_references
 from perimeter_bundle.collect.site_packages import packages_document
 from perimeter_bundle.collect.upstream import Upstream
-from perimeter_bundle.collect.wanted import wanted_images
+from perimeter_bundle.collect.wanted import GO_BUILD_SCHEME, wanted_images
 from perimeter_bundle.collect.wheelhouse import download_wheels
 from perimeter_bundle.collect.workspace import (
     Workspace,
@@ -59,6 +61,8 @@ from perimeter_bundle.format.manifest import BundleItem, BundleManifest
 from perimeter_bundle.format.oci import LAYOUT_VERSION
 from perimeter_bundle.format.seal import seal
 from perimeter_bundle.format.strict_json import MIB
+from perimeter_bundle.gobuild.kept import Kept
+from perimeter_bundle.gobuild.made import GoSettings
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
@@ -77,6 +81,8 @@ class BuildRequest:
     environment: Mapping[str, str] = field(repr=False)  # pip's settings; may hold passwords
     skip_tag_check: bool = False
     requirements: Path | None = None  # folder of the requirement files; default: perimeter's own
+    build_cache: Path | None = None  # where compiled images are kept; default: until this is done
+    ca_file: Path | None = None  # for the go command, which fetches by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,9 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         if not request.skip_tag_check:
             check_tags(lock, upstream)  # 3
         images = pull_images(lock, upstream, workspace)  # 4
+        cache = request.build_cache or workspace.work / "builds"
+        settings = GoSettings(Kept(cache), request.environment, request.ca_file)
+        images += take_builds(lock, request.release, upstream, workspace, settings)
         missing = workspace.missing_bytes(_sizes_to_fetch(lock, images))
         missing += sum(package.size_bytes for package in lock.packages)
         refuse_without_room(request.out, missing + CONTENT_BYTES + BUILD_EXTRA_BYTES)
@@ -184,7 +193,8 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
     for_site = lock.site.images if lock.site else frozenset()
     wanted = {str(image.reference) for image in wanted_images(release, listed)}
     wanted -= {str(reference) for reference in plain_references(release)}
-    locked = {str(i.reference) for i in lock.images if i.reference not in for_site}
+    here = {image.reference for image in lock.images if image.built}
+    locked = {str(i.reference) for i in lock.images if i.reference not in {*for_site, *here}}
     problems = [f"{name} is needed, not locked" for name in sorted(wanted - locked)]
     problems += [f"{name} is locked, not needed" for name in sorted(locked - wanted)]
     if problems:
@@ -249,6 +259,7 @@ def _describe(
     write_file(root / layout.OCI_LAYOUT, LAYOUT_VERSION)
     write_file(root / layout.INDEX, write_index(images, packed))
     write_file(root / layout.LOCK, request.lock_bytes)
+    _write_papers(lock, workspace)
     beside = sum(list_tree(root / layout.CONTENT).files.values())
     manifest = BundleManifest(
         release=lock.release,
@@ -265,6 +276,16 @@ def _describe(
     )
     write_file(root / layout.BUNDLE_MANIFEST, manifest.to_bytes())
     return manifest
+
+
+def _write_papers(lock: Lock, workspace: Workspace) -> None:
+    """What explains compiled images, where a reviewer looks for it."""
+    workspace.renew(layout.SBOM)
+    for file in lock.files:
+        if file.url.startswith(GO_BUILD_SCHEME):
+            data = read_file(workspace.blob(_digest(file.digest)), 64 * MIB)
+            name = file.url.rpartition("/")[2]
+            write_file(workspace.root / layout.SBOM / file.component / name, data)
 
 
 def _requirements(request: BuildRequest) -> Path:

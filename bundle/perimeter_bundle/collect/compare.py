@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.catalog.workload_values import NO_WORKLOADS
 from perimeter_bundle.collect.python_packages import package_problems
-from perimeter_bundle.collect.wanted import wanted_charts, wanted_files, wanted_images
+from perimeter_bundle.collect.sourcing import sourcing_of, sourcing_problems
+from perimeter_bundle.collect.wanted import (
+    made_files_of,
+    wanted_builds,
+    wanted_charts,
+    wanted_files,
+    wanted_images,
+)
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import WORKLOADS, Lock, LockedChart, LockedFile, LockedImage
@@ -95,11 +102,14 @@ def check_lock(lock: Lock, release: Release) -> None:
 
 def _names_problems(lock: Lock, release: Release) -> list[str]:
     open_components = {c.name for c in release.components if c.kubeadm_file}
+    builds = wanted_builds(release)
+    built = {str(wanted.spec.reference) for wanted in builds}
     images = {
         str(image.reference)
         for image in wanted_images(release)
         if image.components != (WORKLOADS,)  # compared by workload_problems
     }
+    images |= built
     locked_images = {
         str(image.reference)
         for image in lock.images
@@ -109,6 +119,11 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
     locked_images -= {str(image) for image in lock.site.images} if lock.site else set()
     charts = {str(w.locked().reference): w.spec.repository for w in wanted_charts(release)}
     files = {str(wanted.locked().reference): wanted.url for wanted in wanted_files(release)}
+    files |= {
+        str(file.reference): file.url
+        for wanted in builds
+        for file in made_files_of(wanted, release)
+    }
     problems = _both_ways(images, locked_images)
     problems += _both_ways(set(charts), {str(chart.reference) for chart in lock.charts})
     packages = lock.site.packages if lock.site else frozenset()
@@ -119,7 +134,12 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
     for file in lock.files:
         problems += _other_source(str(file.reference), file.url, files)
     problems += _site_problems(lock, release)
+    sourcing = sourcing_of(release)
     for image in lock.images:
+        if (str(image.reference) in built) != (image.built is not None):
+            how = ("from upstream", "compiled")[:: 1 if str(image.reference) in built else -1]
+            problems.append(f"{image.reference}: the lock has it {how[0]}, the catalog {how[1]}")
+        problems += sourcing_problems(image, sourcing)
         missing = [p for p in release.platforms if p not in image.manifests]
         problems += [f"{image.reference} is not locked for {platform}" for platform in missing]
     return problems

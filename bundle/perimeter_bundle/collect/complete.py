@@ -61,6 +61,7 @@ def check_complete(rendered: Iterable[Rendered]) -> None:
     for one in rendered:
         what = f"{one.component.name}/{one.name}"
         listed = [image.reference for image in one.component.images]
+        listed += [image.reference for image in one.component.built_images]
         problems += missing_images(find_images(one.data, what), listed)
     if problems:
         raise InputError(

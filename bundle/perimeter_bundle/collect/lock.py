@@ -6,13 +6,14 @@ a file without one is fetched once. Images are resolved by their manifests alone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release
+from perimeter_bundle.collect.built import lock_build
 from perimeter_bundle.collect.charts import (
     CHART_CONFIG_TYPE,
     CHART_LAYER_TYPE,
@@ -38,18 +39,29 @@ from perimeter_bundle.collect.site_lock import (
     with_site_images,
 )
 from perimeter_bundle.collect.site_packages import lock_packages
+from perimeter_bundle.collect.sourcing import (
+    Sourcing,
+    check_known_images,
+    find_image,
+    sourcing_of,
+)
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import (
+    WantedBuild,
     WantedChart,
     WantedFile,
     WantedImage,
+    made_files_of,
     unresolved_image,
+    wanted_builds,
     wanted_charts,
     wanted_files,
     wanted_images,
 )
 from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
 from perimeter_bundle.format.oci import Descriptor, ImageManifest
+from perimeter_bundle.gobuild.kept import Kept
+from perimeter_bundle.gobuild.made import GoSettings
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.lock import (
@@ -69,13 +81,18 @@ MAX_FILE_BYTES = 8 * 1024**3  # a file without a published checksum is read to i
 
 def unresolved_lock(release: Release) -> Lock:
     """Every name of the release without a digest; made without a network."""
+    builds = wanted_builds(release)
+    images = [unresolved_image(image) for image in wanted_images(release)]
+    images += [unresolved_image(one.image()) for one in builds]
+    files = [file.locked() for file in wanted_files(release)]
+    files += [file for one in builds for file in made_files_of(one, release)]
     return Lock(
         release=release.name,
         number=release.number,
         platforms=release.platforms,
-        images=tuple(unresolved_image(image) for image in wanted_images(release)),
+        images=tuple(images),
         charts=tuple(chart.locked() for chart in wanted_charts(release)),
-        files=tuple(file.locked() for file in wanted_files(release)),
+        files=tuple(files),
         packages=unresolved_packages(release),
     )
 
@@ -88,15 +105,17 @@ def lock_release(
     *,
     pip_environment: Mapping[str, str] | None = None,
     on_judgement: OnJudgement = lambda judgement: None,
+    go: GoSettings | None = None,
 ) -> Lock:
     """Every name of the release with its digest and size; with ``site`` also what it needs there.
 
     ``work`` is a folder for the few things that must be fetched; it must allow programs to run.
     ``pip_environment`` holds pip's settings, for the site's Python packages.
+    ``go`` is for images that are compiled; without it nothing of that stays.
     ``on_judgement`` is told what the coherence rules find. Raises NetworkError, IntegrityError,
     InputError[catalog-incomplete], [incoherent], HostError.
     """
-    locking = _Locking(release, upstream, work)
+    locking = _Locking(release, upstream, work, sourcing_of(release))
     files = run_all(
         {str(one.locked().reference): partial(locking.file, one) for one in wanted_files(release)},
         upstream,
@@ -113,16 +132,24 @@ def lock_release(
     check_complete(rendered)
     facts = gather_facts(release, rendered, discover_all(rendered))
     from_kubeadm = kubeadm_images(release, files, locking.find_file, work)
-    wanted = with_site_images(
-        wanted_images(release, from_kubeadm), choice, plain_references(release)
-    )
-    refuse_incoherent(judge_release(release, facts, wanted), release.name, is_complete=False)
+    by_name = wanted_images(release, from_kubeadm)
+    builds = wanted_builds(release)
+    check_known_images(release, {*(one.reference for one in by_name), *_bases_of(builds)})
+    wanted = with_site_images(by_name, choice, plain_references(release))
+    all_named = (*wanted, *(build.image() for build in builds))
+    refuse_incoherent(judge_release(release, facts, all_named), release.name, is_complete=False)
     images = run_all(
         {str(one.reference): partial(locking.image, one) for one in wanted},
         upstream,
         "lock images",
     )
     wheels = lock_python_packages(release, work, pip_environment or {}, upstream.files.on_event)
+    settings = go or GoSettings(Kept(work / "builds"), {})
+    # one after another: the go command uses every processor by itself
+    for build in builds:
+        made = lock_build(build, release, upstream, locking.sourcing, settings)
+        images.append(made.image)
+        files += made.files
     lock = Lock(
         release=release.name,
         number=release.number,
@@ -139,6 +166,10 @@ def lock_release(
     return lock
 
 
+def _bases_of(builds: Sequence[WantedBuild]) -> list[ImageReference]:
+    return [build.spec.base for build in builds if build.spec.base]
+
+
 @dataclass(slots=True)
 class _Locking:
     """One run; what had to be fetched is kept for the checks that follow."""
@@ -146,17 +177,21 @@ class _Locking:
     release: Release
     upstream: Upstream
     work: Path
+    sourcing: Mapping[ImageReference, Sourcing]
     chart_bytes: dict[str, bytes] = field(default_factory=dict)
     paths: dict[ImageReference, Path] = field(default_factory=dict)
 
     def image(self, wanted: WantedImage) -> LockedImage:
-        resolved = self.upstream.images.resolve(wanted.reference, self.release.platforms)
+        known = self.sourcing.get(wanted.reference, Sourcing())
+        found = find_image(wanted.reference, known, self.release.platforms, self.upstream)
+        resolved = found.resolved
         return replace(
             unresolved_image(wanted),
             digest=resolved.digest,
             media_type=resolved.media_type,
             manifests={platform: one.digest for platform, one in resolved.manifests.items()},
             size_bytes=resolved.size_bytes,
+            found_at=found.found_at,
         )
 
     def file(self, wanted: WantedFile) -> LockedFile:

@@ -12,11 +12,13 @@ from perimeter_bundle.collect.coherence import judge_images
 from perimeter_bundle.collect.compare import check_lock
 from perimeter_bundle.collect.lock import find_oci_chart, unresolved_lock
 from perimeter_bundle.collect.room import RoomNeeded, room_needed, room_of_lock
+from perimeter_bundle.collect.sourcing import Sourcing, find_image, sourcing_of
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import (
     WantedChart,
     WantedFile,
     WantedImage,
+    wanted_builds,
     wanted_charts,
     wanted_files,
     wanted_images,
@@ -89,11 +91,11 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
     )
     if lock is not None:
         check_lock(lock, release)
-        items, room = _items_of(lock, {}), room_of_lock(lock)
+        items, room = _items_of(lock, {}, release), room_of_lock(lock)
         judgement = judge_images(release, lock)
         return Plan(release.name, release.number, True, items, room, (), carried, judgement)
     bare = unresolved_lock(release)
-    items = _items_of(bare, sizes)
+    items = _items_of(bare, sizes, release)
     unknown = [
         f"the images {component.kubeadm_file} {component.version} asks for: "
         "it must be fetched to be asked"
@@ -142,7 +144,9 @@ def ask_sizes(release: Release, upstream: Upstream) -> Sizes:
 
 
 def _image_size(wanted: WantedImage, release: Release, upstream: Upstream) -> int:
-    return upstream.images.resolve(wanted.reference, release.platforms).size_bytes
+    sourcing = sourcing_of(release).get(wanted.reference, Sourcing())
+    found = find_image(wanted.reference, sourcing, release.platforms, upstream)
+    return found.resolved.size_bytes
 
 
 def _chart_size(wanted: WantedChart, upstream: Upstream) -> int:
@@ -160,14 +164,18 @@ def _file_size(wanted: WantedFile, upstream: Upstream) -> int:
     return upstream.files.size_of(wanted.url)
 
 
-def _items_of(lock: Lock, sizes: Sizes) -> tuple[PlanItem, ...]:
+def _items_of(lock: Lock, sizes: Sizes, release: Release) -> tuple[PlanItem, ...]:
     """The entries of a lock; where it has no digest the size comes from ``sizes``."""
+    compiled = {
+        wanted.spec.reference: f"{wanted.spec.go.module}@{wanted.spec.go.version}, compiled here"
+        for wanted in wanted_builds(release)
+    }
     items = [
         PlanItem(
             "image",
             str(image.reference),
             ", ".join(image.components),
-            _source_of(image),
+            compiled.get(image.reference) or _source_of(image),
             image.size_bytes if image.manifests else sizes.get(str(image.reference)),
         )
         for image in lock.images
@@ -188,7 +196,7 @@ def _items_of(lock: Lock, sizes: Sizes) -> tuple[PlanItem, ...]:
 
 def _source_of(image: LockedImage) -> str:
     is_remote = image.origin is ImageOrigin.REGISTRY
-    return image.reference.host if is_remote else image.origin.value
+    return image.place.host if is_remote else image.origin.value
 
 
 def _total(items: tuple[PlanItem, ...], kind: str) -> int:

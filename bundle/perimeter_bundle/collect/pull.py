@@ -7,6 +7,7 @@ from functools import partial
 
 from perimeter_bundle.collect.scheduler import FetchTask, fetch_all
 from perimeter_bundle.collect.upstream import Upstream, run_all
+from perimeter_bundle.collect.wanted import is_made
 from perimeter_bundle.collect.workspace import Workspace
 from perimeter_bundle.format.files import read_file, write_file
 from perimeter_bundle.format.oci import (
@@ -32,6 +33,7 @@ class PulledImage:
     top: Descriptor
     manifests: tuple[Descriptor, ...]  # without ``top`` when that is a single manifest
     blobs: tuple[Descriptor, ...]
+    source: ImageReference  # where blobs that are not there yet are fetched
 
     @property
     def sizes(self) -> dict[Digest, int]:
@@ -41,12 +43,10 @@ class PulledImage:
 
 def check_tags(lock: Lock, upstream: Upstream) -> None:
     """Raises IntegrityError[tag-moved] when a tag stands for something else than in the lock."""
-    tagged = [image for image in lock.images if image.reference.tag]
+    tagged = [image for image in lock.images if image.place.tag and not image.built]
 
     def moved(image: LockedImage) -> str:
-        plain = ImageReference(
-            image.reference.host, image.reference.repository, image.reference.tag
-        )
+        plain = image.place.without_digest()
         now = upstream.images.fetch_manifest(plain).digest
         return "" if now == image.digest else f"{plain}: locked {image.digest}, now {now}"
 
@@ -70,6 +70,7 @@ def pull_images(lock: Lock, upstream: Upstream, workspace: Workspace) -> tuple[P
     jobs = {
         str(image.reference): partial(_pull_manifests, image, upstream, workspace)
         for image in lock.images
+        if not image.built
     }
     found = run_all(jobs, upstream, "manifests")
     # written by one thread: two images may share a manifest
@@ -91,16 +92,16 @@ def pull_blobs(
     tasks = [
         FetchTask(
             str(blob.digest),
-            f"{image.locked.reference.name}@{blob.digest.hex[:12]}",
+            f"{image.source.name}@{blob.digest.hex[:12]}",
             blob.size_bytes,
-            partial(_fetch_blob, image.locked.reference, blob, upstream, workspace, verified),
+            partial(_fetch_blob, image.source, blob, upstream, workspace, verified),
         )
         for image in images
         for blob in image.blobs
     ]
     entries: tuple[LockedChart | LockedFile, ...] = (*lock.charts, *lock.files)
     for entry in entries:
-        if entry.digest is not None:
+        if entry.digest is not None and not is_made(entry.url):
             tasks.append(
                 FetchTask(
                     str(entry.digest),
@@ -117,7 +118,7 @@ def _pull_manifests(
 ) -> tuple[PulledImage, dict[Digest, bytes]]:
     """The image and the bytes of its manifests."""
     digest = _digest_of(image)
-    top_bytes = _manifest(image.reference, digest, upstream, workspace)
+    top_bytes = _manifest(image.place, digest, upstream, workspace)
     texts = {digest: top_bytes}
     top = parse_manifest(top_bytes)
     if top.media_type != image.media_type:
@@ -126,21 +127,21 @@ def _pull_manifests(
         if set(image.manifests.values()) != {digest}:
             raise _contradicted(image, "it is a single manifest, locked as an index")
         described = Descriptor(top.media_type, digest, len(top_bytes))
-        return PulledImage(image, described, (), _unique(top.descriptors)), texts
+        return PulledImage(image, described, (), _unique(top.descriptors), image.place), texts
     manifests: list[Descriptor] = []
     blobs: list[Descriptor] = []
     for platform, wanted in sorted(image.manifests.items()):
         member = next((entry for entry in top.manifests if entry.digest == wanted), None)
         if member is None:
             raise _contradicted(image, f"its index has no {wanted} ({platform})")
-        data = texts[wanted] = _manifest(image.reference, wanted, upstream, workspace)
+        data = texts[wanted] = _manifest(image.place, wanted, upstream, workspace)
         parsed = parse_manifest(data)
         if isinstance(parsed, OciIndex):
             raise _contradicted(image, f"{wanted} ({platform}) is an index")
         manifests.append(Descriptor(parsed.media_type, wanted, len(data)))
         blobs += parsed.descriptors
     described = Descriptor(top.media_type, digest, len(top_bytes))
-    return PulledImage(image, described, _unique(manifests), _unique(blobs)), texts
+    return PulledImage(image, described, _unique(manifests), _unique(blobs), image.place), texts
 
 
 def _manifest(

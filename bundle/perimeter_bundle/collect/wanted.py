@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from perimeter_bundle.catalog.built import BuiltImageSpec
+from perimeter_bundle.catalog.load_built import made_files
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import (
@@ -17,6 +20,11 @@ from perimeter_bundle.model.lock import (
 )
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
+
+# addresses of what is made here: a module's archive below any proxy, and what explains an image
+GO_MODULE_SCHEME = "go-module://"
+GO_BUILD_SCHEME = "go-build://"
+_CAPITALS = re.compile(r"[A-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +84,79 @@ class WantedChart:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class WantedBuild:
+    """An image that is compiled, and the component that brings it."""
+
+    component: Component
+    spec: BuiltImageSpec
+
+    @property
+    def why(self) -> str:
+        """As a lock says why an image is needed."""
+        return f"{self.component.name}: {self.spec.why}"
+
+    def image(self) -> WantedImage:
+        """The image by name."""
+        return WantedImage(self.spec.reference, (self.component.name,), (self.why,))
+
+    @property
+    def source_url(self) -> str:
+        """The module's archive, as a path below every module proxy; `!` marks capital letters.
+
+        https://go.dev/ref/mod#goproxy-protocol
+        """
+        go = self.spec.go
+        module, version = (_CAPITALS.sub(_marked, text) for text in (go.module, go.version))
+        return f"{GO_MODULE_SCHEME}{module}/@v/{version}.zip"
+
+
+def wanted_builds(release: Release) -> tuple[WantedBuild, ...]:
+    """Every image of the release that is compiled."""
+    return tuple(
+        WantedBuild(component, spec)
+        for component in release.components
+        for spec in component.built_images
+    )
+
+
+def made_files_of(wanted: WantedBuild, release: Release) -> tuple[LockedFile, ...]:
+    """The files made with an image, still without digests: its source and what explains it."""
+    spec = wanted.spec
+    source, sbom, provenance = made_files(spec.short_name)
+    made = f"{GO_BUILD_SCHEME}{spec.reference}"
+    files: list[tuple[str, str, Platform | None, str]] = [
+        (source, spec.go.version, None, wanted.source_url),
+        (provenance, spec.reference.tag, None, f"{made}/{provenance}.intoto.json"),
+    ]
+    files += [
+        (sbom, spec.reference.tag, platform, f"{made}/{sbom}-{platform.architecture}.cdx.json")
+        for platform in release.platforms
+    ]
+    return tuple(
+        LockedFile(name, version, wanted.component.name, FileKind.FILE, platform, url, None, 0)
+        for name, version, platform, url in files
+    )
+
+
+def is_made(url: str) -> bool:
+    """Whether a file of a lock is made here, not fetched."""
+    return url.startswith((GO_MODULE_SCHEME, GO_BUILD_SCHEME))
+
+
+def _marked(found: re.Match[str]) -> str:
+    return f"!{found[0].lower()}"
+
+
 def wanted_images(
     release: Release, from_kubeadm: Sequence[tuple[str, ImageReference]] = ()
 ) -> tuple[WantedImage, ...]:
     """Every image the catalog or the site lists, and those kubeadm listed (component, reference).
 
-    Raises InputError[name-taken] when the site brings another image under a name of the catalog.
+    Those that are compiled are not among them. Raises InputError[name-taken] when the site brings
+    another image under a name of the catalog.
     """
+    built = {wanted.spec.reference for wanted in wanted_builds(release)}
     needs: dict[ImageReference, list[tuple[str, str]]] = {}
     for component in release.components:
         for image in component.images:
@@ -99,6 +173,7 @@ def wanted_images(
             origins.get(reference, ImageOrigin.REGISTRY),
         )
         for reference, pairs in sorted(needs.items(), key=lambda item: str(item[0]))
+        if reference not in built
     )
 
 

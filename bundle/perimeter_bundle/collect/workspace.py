@@ -35,6 +35,7 @@ _OURS = frozenset(
         layout.BLOBS,
         "manifest",
         layout.CONTENT,
+        layout.SBOM,
         layout.SUMS,
         layout.SIGNATURES,
         layout.VERIFY_SCRIPT,

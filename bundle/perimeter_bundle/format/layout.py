@@ -22,6 +22,7 @@ RENDERED = "manifest/rendered"
 DISCOVERY = "manifest/discovery.json"
 COHERENCE = "manifest/coherence.json"
 SITE_VALUES = "manifest/site-values"  # only in a bundle that was locked with site facts
+SBOM = "sbom"  # what is in images that were compiled, and how they were made; by component
 
 # what runs on the closed side
 CONTENT = "content"

@@ -8,6 +8,7 @@ refuses it. The format is described in docs/formats/images-lock.md.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,20 @@ class ImageOrigin(Enum):
     OCI_LAYOUT = "oci-layout"
     DOCKER_ARCHIVE = "docker-archive"
     DOCKER_ENGINE = "docker-engine"
+    GO_BUILD = "go-build"  # compiled on the connected machine
+
+
+@dataclass(frozen=True, slots=True)
+class GoBuild:
+    """What an image that is compiled on the connected machine was made from.
+
+    ``recipe`` is the digest of everything that was asked for, the toolchain (``go1.26.8``) and the
+    base, pinned by digest, included; an image on nothing has no base.
+    """
+
+    recipe: Digest
+    toolchain: str
+    base: ImageReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,8 @@ class LockedImage:
     ``manifests`` maps each platform that is collected to the digest of its own manifest; when the
     tag names a single manifest, that is ``digest`` itself. ``size_bytes`` is what the bundle grows
     by if nothing else is in it: manifests, configurations and layers of the platforms collected.
+    ``found_at`` is the alternate it was found at when its own registry no longer had it; ``built``
+    is there for an image that no registry serves: it is compiled.
     """
 
     reference: ImageReference
@@ -64,10 +81,17 @@ class LockedImage:
     components: tuple[str, ...]  # WORKLOADS stands for the site's own workloads.yaml
     why: tuple[str, ...]
     origin: ImageOrigin = ImageOrigin.REGISTRY
+    found_at: ImageReference | None = None
+    built: GoBuild | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "components", tuple(sorted(self.components)))
         object.__setattr__(self, "why", tuple(sorted(self.why)))
+
+    @property
+    def place(self) -> ImageReference:
+        """Where its bytes are fetched; its name at the site is always ``reference``."""
+        return self.found_at or self.reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +241,17 @@ def _contradictions(lock: Lock) -> list[str]:
         missing = lock.site.packages - {file.reference for file in lock.files}
         problems += [f"[[site_component]]: no [[file]] {file}" for file in sorted(missing)]
     for image in lock.images:
+        where = f"[[image]] {image.reference}"
         if image.digest and not image.manifests:
-            problems.append(f"[[image]] {image.reference}: it has a digest but no manifests")
+            problems.append(f"{where}: it has a digest but no manifests")
+        if image.found_at == image.reference:
+            problems.append(f"{where}: found_at is the image itself")
+        if (image.origin is ImageOrigin.GO_BUILD) != (image.built is not None):
+            problems.append(f"{where}: recipe, toolchain and base belong to origin go-build")
+        if image.built and image.found_at:
+            problems.append(f"{where}: it was built, so it was found nowhere")
+        if image.built and image.built.base and image.built.base.digest is None:
+            problems.append(f"{where}: its base has no digest")
     return problems
 
 
@@ -242,7 +275,7 @@ def _by_name(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _image_pairs(image: LockedImage) -> dict[str, TomlValue]:
-    return {
+    pairs: dict[str, TomlValue] = {
         "reference": str(image.reference),
         "digest": str(image.digest or ""),
         "media_type": image.media_type,
@@ -254,6 +287,14 @@ def _image_pairs(image: LockedImage) -> dict[str, TomlValue]:
         "why": image.why,
         **({} if image.origin is ImageOrigin.REGISTRY else {"origin": image.origin.value}),
     }
+    # keys of few images; a lock without such images reads as it always did
+    if image.found_at:
+        pairs["found_at"] = str(image.found_at)
+    if image.built:
+        pairs["recipe"] = str(image.built.recipe)
+        pairs["toolchain"] = image.built.toolchain
+        pairs["base"] = str(image.built.base or "")
+    return pairs
 
 
 def _chart_pairs(chart: LockedChart) -> dict[str, TomlValue]:
@@ -301,6 +342,27 @@ def _read_image(reader: Reader, table: Mapping[str, object], where: str) -> Lock
             if "origin" in table
             else ImageOrigin.REGISTRY
         ),
+        found_at=(
+            reader.value(table, "found_at", where, ImageReference.parse, None)
+            if "found_at" in table
+            else None
+        ),
+        built=_read_go_build(reader, table, where),
+    )
+
+
+def _read_go_build(reader: Reader, table: Mapping[str, object], where: str) -> GoBuild | None:
+    if not set(_GO_BUILD_KEYS).intersection(table):
+        return None
+    nothing = Digest.of_bytes(b"")
+    return GoBuild(
+        recipe=reader.value(table, "recipe", where, Digest.parse, nothing),
+        toolchain=reader.value(table, "toolchain", where, _toolchain, ""),
+        base=(
+            reader.value(table, "base", where, ImageReference.parse, None)
+            if table.get("base") != ""
+            else None
+        ),
     )
 
 
@@ -334,12 +396,14 @@ def _read_file(reader: Reader, table: Mapping[str, object], where: str) -> Locke
     )
 
 
+_GO_BUILD_KEYS = ("recipe", "toolchain", "base")
 _IMAGE_KEYS = (
     *("reference", "digest", "media_type", "manifests", "size_bytes", "components", "why"),
-    "origin",
+    *("origin", "found_at", *_GO_BUILD_KEYS),
 )
 _CHART_KEYS = ("name", "version", "component", "source", "url", "digest", "size_bytes")
 _FILE_KEYS = ("name", "version", "component", "kind", "platform", "url", "digest", "size_bytes")
+_TOOLCHAIN = re.compile(r"go[0-9]+\.[0-9]+(?:\.[0-9]+)?")
 _NO_REFERENCE = ImageReference("invalid.invalid", "x", "x")
 
 
@@ -353,6 +417,12 @@ def _name(text: str) -> str:
     ImageReference.parse(f"{INTERNAL_HOST}/{text}:x")
     if "/" in text:
         raise InputError("bad-name", f"{text!r} is not one path component")
+    return text
+
+
+def _toolchain(text: str) -> str:
+    if not _TOOLCHAIN.fullmatch(text):
+        raise InputError("bad-toolchain", f"{text!r} is no version of Go")
     return text
 
 

@@ -6,6 +6,7 @@ ended when the limit passes or the user interrupts.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHOWN_OUTPUT_BYTES = 2000
 _STOP_CHECK_S = 0.5
+_KEPT_OUTPUT_BYTES = 1024 * 1024
+_TICK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +204,67 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a long-running program ended, well or not, and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_long(
+    arguments: Sequence[str | Path],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    what: str,
+    on_tick: Callable[[float, str], None],
+) -> Ended:
+    """Run a program that takes minutes; every second ``on_tick`` gets the seconds it has run and
+    what it wrote to stderr until then.
+
+    Raises HostError[tool-missing], [tool-timeout]; a status is for the caller to judge.
+    """
+    words = [str(argument) for argument in arguments]
+    log.debug("run in %s: %s", folder, shlex.join(words))
+    # files, not pipes: nothing must be read for the program to go on
+    with tempfile.TemporaryFile(dir=folder) as out, tempfile.TemporaryFile(dir=folder) as err:
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HostError(
+                "tool-missing", f"{what}: {words[0]} cannot be started: {error.strerror}"
+            ) from error
+        began_s = time.monotonic()
+        try:
+            while process.poll() is None:
+                passed_s = time.monotonic() - began_s
+                if passed_s > timeout_s:
+                    raise HostError(
+                        "tool-timeout", f"{what}: {words[0]} did not end within {timeout_s:g} s"
+                    )
+                on_tick(passed_s, _all_of(err))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=_TICK_S)
+        finally:
+            _end_group(process)
+        return Ended(process.returncode, _all_of(out), _all_of(err))
+
+
+def _all_of(stream: IO[bytes]) -> str:
+    size = os.fstat(stream.fileno()).st_size
+    start = max(0, size - _KEPT_OUTPUT_BYTES)
+    # its own position is the program's: read beside it
+    return os.pread(stream.fileno(), size - start, start).decode("utf-8", "replace")

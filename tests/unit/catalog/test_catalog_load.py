@@ -103,8 +103,9 @@ def test_every_problem_of_every_file_is_told_at_once_with_its_line(tmp_path: Pat
         "manifests/shop/component.yaml:13: files[0].url: must be a full address beginning with "
         "https://",
         "manifests/shop/component.yaml:7: extra: unknown key; there are name, title, version, "
-        "licence, source, phase, needs, provides, images, images_from, charts, files, manifests, "
-        "kustomizations, licences, ready, coherence, rules, site_tags",
+        "licence, source, phase, needs, provides, images, built_images, images_from, charts, "
+        "files, manifests, kustomizations, licences, ready, coherence, "
+        "rules, site_tags",
     ]
 
 
@@ -112,7 +113,7 @@ def test_an_unknown_key_inside_a_list_names_the_keys_there_are(tmp_path: Path) -
     component = COMPONENT.replace("    why: sells", "    why: sells\n    tag: x")
     assert problems_of(catalog(tmp_path, component)) == [
         "manifests/shop/component.yaml:10: images[0].tag: unknown key; "
-        "there are reference, why, licence"
+        "there are reference, why, licence, alternates, digest"
     ]
 
 

@@ -13,6 +13,8 @@ from perimeter_bundle.model.lock import (
     LOCK_FORMAT,
     MAX_LOCK_BYTES,
     FileKind,
+    GoBuild,
+    ImageOrigin,
     Lock,
     LockedChart,
     LockedFile,
@@ -153,3 +155,39 @@ def test_toml_is_written_so_that_it_reads_back() -> None:
     assert toml_value(["a"]) == '[\n  "a",\n]'
     assert toml_table("[x]", {"a": "b"}) == '[x]\na = "b"\n'
     assert toml_table("", {"a": 1}) == "a = 1\n"
+
+
+BUILT = dataclasses.replace(
+    IMAGE,
+    origin=ImageOrigin.GO_BUILD,
+    built=GoBuild(
+        D, "go1.26.8", ImageReference.parse("docker.io/library/busybox:1").with_digest(D)
+    ),
+)
+
+
+def test_where_an_image_was_found_and_what_it_was_built_from_come_back() -> None:
+    found = dataclasses.replace(OTHER, found_at=ImageReference.parse("mirror.example/a/b:1"))
+    assert str(found.place) == "mirror.example/a/b:1"
+    lock = Lock("2026.11", 1, (LINUX_AMD64,), (BUILT, found), (), ())
+    assert Lock.parse(lock.to_bytes()) == lock
+    on_nothing = dataclasses.replace(BUILT, built=GoBuild(D, "go1.26.8"))
+    lock = Lock("2026.11", 1, (LINUX_AMD64,), (on_nothing,), (), ())
+    assert Lock.parse(lock.to_bytes()) == lock
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"go-build"', '"docker-archive"', "recipe, toolchain and base belong to origin go-build"),
+        ('toolchain = "go1.26.8"', 'toolchain = "gcc"', "'gcc' is no version of Go"),
+        (f"busybox:1@{D}", "busybox:1", "its base has no digest"),
+        ('origin = "go-build"', 'origin = "go-build"\nfound_at = "a.example/b:1"', "found nowhere"),
+        (f'recipe = "{D}"\n', "", "recipe must be a string"),
+    ],
+)
+def test_contradictions_about_compiled_images_are_refused(old: str, new: str, reason: str) -> None:
+    text = Lock("2026.11", 1, (LINUX_AMD64,), (BUILT,), (), ()).to_bytes().decode()
+    assert old in text
+    problems = refused(text.replace(old, new).encode()).problems
+    assert any(reason in problem for problem in problems), problems
