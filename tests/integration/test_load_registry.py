@@ -86,7 +86,7 @@ def test_every_name_resolves_to_the_bundles_digest_after_a_load(
     assert report.changed and report.complete
     client = client_of(empty)
     items = [item for item in bundle.manifest.items if item.kind.in_index]
-    assert len(items) == report.names == 5
+    assert len(items) == report.names == 6
     for item in items:
         reference = item.reference
         assert client.head_manifest(reference.name, reference.tag) == item.digest
@@ -139,7 +139,7 @@ def test_check_names_what_is_missing_and_sends_nothing(
     client = client_of(empty)
     before = check_replica(client, bundle_content(bundle))
     assert not before.complete
-    assert MINIO in before.missing and len(before.missing) == 5
+    assert MINIO in before.missing and len(before.missing) == 6
     assert before.missing_bytes == bundle_content(bundle).total_bytes
     assert empty.blobs() == set()
 

@@ -44,9 +44,17 @@ from perimeter_bundle.format.signature import (
     sign_bundle,
     sigstore_bundle,
 )
+from perimeter_bundle.format.source_tree import pack_tree
 from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import FileKind, Lock, LockedChart, LockedFile, LockedImage
+from perimeter_bundle.model.lock import (
+    FileKind,
+    Lock,
+    LockedChart,
+    LockedFile,
+    LockedImage,
+    LockedSource,
+)
 from perimeter_bundle.model.platform import LINUX_AMD64, Platform
 from perimeter_bundle.model.reference import ImageReference
 
@@ -240,12 +248,19 @@ def _fill(
         "https://raw.githubusercontent.com/rancher/local-path-provisioner/v0.0.37/x.yaml",
         *(Digest.of_bytes(objects), len(objects)),
     )
-    lock = Lock(release, number, (LINUX_AMD64,), images, (chart,), (kubeadm, storage))
+    tree_bytes = pack_tree({"app/kustomization.yaml": b"resources: []\n"})
+    source = LockedSource(
+        *("trees", "1.0", "https://git.example/org/trees", "0123456789abcdef" * 2 + "01234567"),
+        *(Digest.of_bytes(tree_bytes), len(tree_bytes), ()),
+    )
+    files = (kubeadm, storage)
+    lock = Lock(release, number, (LINUX_AMD64,), images, (chart,), files, sources=(source,))
     items = [_image_item(image) for image in images]
-    for kind, pin, data, layer in (
-        (ItemKind.CHART, chart, chart_bytes, CHART_LAYER),
-        (ItemKind.FILE, kubeadm, kubeadm_bytes, FILE_LAYER),
-        (ItemKind.MANIFEST, storage, objects, FILE_LAYER),
+    for kind, pin, data, layer, component in (
+        (ItemKind.CHART, chart, chart_bytes, CHART_LAYER, chart.component),
+        (ItemKind.FILE, kubeadm, kubeadm_bytes, FILE_LAYER, kubeadm.component),
+        (ItemKind.MANIFEST, storage, objects, FILE_LAYER, storage.component),
+        (ItemKind.SOURCE, source, tree_bytes, FILE_LAYER, "minio"),
     ):
         entry, payload = parts.artifact(data, layer)
         parts.name(entry, str(pin.reference))
@@ -255,7 +270,7 @@ def _fill(
                 platforms=(),
                 source=pin.url,
                 licence="Apache-2.0",
-                component=pin.component,
+                component=component,
                 why=("named by the catalog",),
                 version=pin.version,
             )

@@ -11,7 +11,7 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from perimeter_bundle.catalog.load import load_catalog, load_release
@@ -46,6 +46,7 @@ class MiniUpstream:
     ca_file: Path
     image: TestImage
     control_plane: TestImage
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -77,7 +78,12 @@ class MiniUpstream:
         return load_release(self.catalog(), "mini")
 
     def settings(self) -> RegistrySettings:
-        return RegistrySettings(ca_file=self.ca_file, connect_timeout_s=5.0, read_timeout_s=2.0)
+        return RegistrySettings(
+            ca_file=self.ca_file,
+            mirrors=self.mirrors,
+            connect_timeout_s=5.0,
+            read_timeout_s=2.0,
+        )
 
     def upstream(self, on_event: OnEvent = ignore_events) -> Upstream:
         """A fresh client that does not wait between attempts."""

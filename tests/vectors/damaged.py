@@ -286,7 +286,7 @@ DAMAGED: tuple[Damage, ...] = (
         lambda bundle: a_blob(bundle).unlink(),
         IntegrityError,
         "missing-file",
-        "1 of 30 listed files are missing",
+        "1 of 32 listed files are missing",
     ),
     Damage(
         "a missing role",

@@ -39,7 +39,7 @@ def test_accepts_the_bundle_that_nobody_touched(tmp_path: Path) -> None:
     assert open_bundle(bundle.root, bundle.trust).manifest == bundle.manifest
     result = run_verify_script(bundle)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "The bundle holds: 30 files, signed by 1 of the given keys." in result.stdout
+    assert "The bundle holds: 32 files, signed by 1 of the given keys." in result.stdout
     assert len(records(bundle)) == 1
 
 

@@ -164,6 +164,12 @@ def _release_problems(release: Release, model: ReleaseModel, catalog: Catalog) -
         yield f"two components have a coherence rule called {name}"
     for name in _twice(chart.name for c in release.components for chart in c.charts):
         yield f"two components bring a chart called {name}"
+    files = {
+        (component.name, file.name) for component in release.components for file in component.files
+    }
+    if release.sources and ("kustomize", "kustomize") not in files:
+        users = ", ".join(c.name for c in release.components if c.kustomizations)
+        yield f"{users}: kustomizations need component kustomize, which brings file kustomize"
     yield from _missing_files(release)
     yield from _contradicting_images(release)
 

@@ -162,6 +162,7 @@ def _to_dict(out: Path, now: Lock, difference: LockDifference) -> dict[str, obje
         "files": len(now.files),
         "site": _site_dict(now.site),
         "packages": len(now.packages),
+        "sources": len(now.sources),
         "unresolved": list(now.unresolved()),
         "found_elsewhere": [
             {"name": str(image.reference), "found_at": str(image.found_at)}

@@ -1,4 +1,4 @@
-"""Charts and files as OCI artifacts: one layer, the bytes as upstream gave them.
+"""Charts, files and sources as OCI artifacts: one layer, the bytes as they are locked.
 
 A chart is written as Helm itself writes it, so `helm pull oci://…` reads it from a site's registry.
 https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md#guidelines-for-artifact-usage
@@ -19,11 +19,13 @@ from perimeter_bundle.format.oci import (
 )
 from perimeter_bundle.format.strict_json import dump_object
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import LockedChart, LockedFile
+from perimeter_bundle.model.lock import LockedChart, LockedFile, LockedSource
 
 FILE_TYPE = "application/vnd.perimeter.file.v1"
 MANIFEST_FILE_TYPE = "application/vnd.perimeter.manifest.v1"
+SOURCE_TYPE = "application/vnd.perimeter.source.v1"
 _LAYER_TYPE = "application/octet-stream"
+_TAR_TYPE = "application/x-tar"
 _TITLE = "org.opencontainers.image.title"
 
 
@@ -61,4 +63,13 @@ def file_artifact(file: LockedFile, payload: Digest) -> Artifact:
     config = Descriptor(EMPTY_CONFIG_TYPE, Digest.of_bytes(EMPTY_CONFIG), len(EMPTY_CONFIG))
     kind = FILE_TYPE if file.kind.value == "file" else MANIFEST_FILE_TYPE
     manifest = ImageManifest(config, (layer,), artifact_type=kind).to_bytes()
+    return Artifact(manifest, EMPTY_CONFIG, layer)
+
+
+def source_artifact(source: LockedSource, payload: Digest) -> Artifact:
+    """The artifact of a source's archive."""
+    title = {_TITLE: f"{source.name}-{source.version}.tar"}
+    layer = Descriptor(_TAR_TYPE, payload, source.size_bytes, annotations=title)
+    config = Descriptor(EMPTY_CONFIG_TYPE, Digest.of_bytes(EMPTY_CONFIG), len(EMPTY_CONFIG))
+    manifest = ImageManifest(config, (layer,), artifact_type=SOURCE_TYPE).to_bytes()
     return Artifact(manifest, EMPTY_CONFIG, layer)

@@ -22,6 +22,7 @@ from perimeter_bundle.model.lock import (
     LockedChart,
     LockedFile,
     LockedImage,
+    LockedSource,
 )
 from perimeter_bundle.model.reference import ImageReference
 
@@ -31,9 +32,9 @@ _MADE = ("the source of", "what is in", "how it was made:")
 
 @dataclass(frozen=True, slots=True)
 class PackedEntry:
-    """A chart or file of the lock and the artifact made of it."""
+    """A chart, file or source of the lock and the artifact made of it."""
 
-    locked: LockedChart | LockedFile
+    locked: LockedChart | LockedFile | LockedSource
     artifact: Artifact
 
 
@@ -76,8 +77,10 @@ def image_item(image: PulledImage, release: Release) -> BundleItem:
 
 
 def packed_item(one: PackedEntry, release: Release) -> BundleItem:
-    """A chart, file or manifest as bundle.json describes it."""
+    """A chart, file, manifest or source as bundle.json describes it."""
     locked = one.locked
+    if isinstance(locked, LockedSource):
+        return _source_item(locked, one.artifact, release)
     component = release.component(locked.component)
     platforms: tuple[str, ...] = ()
     if isinstance(locked, LockedChart):
@@ -106,6 +109,28 @@ def packed_item(one: PackedEntry, release: Release) -> BundleItem:
         licence=licence,
         component=component.name,
         why=(why,),
+        version=locked.version,
+    )
+
+
+def _source_item(locked: LockedSource, artifact: Artifact, release: Release) -> BundleItem:
+    users = [
+        component
+        for component in release.components
+        if any(one.source.name == locked.name for one in component.kustomizations)
+    ]
+    source = next(one for one in release.sources if one.name == locked.name)
+    return BundleItem(
+        kind=ItemKind.SOURCE,
+        name=str(locked.reference),
+        digest=artifact.descriptor.digest,
+        payload=artifact.payload.digest,
+        size_bytes=artifact.size_bytes,
+        platforms=(),
+        source=f"{locked.url}@{locked.commit}",
+        licence=source.licence,
+        component=users[0].name,
+        why=tuple(f"{component.name}: installs {component.title}" for component in users),
         version=locked.version,
     )
 

@@ -3,10 +3,10 @@
 1. The lock is complete and was written for this release of this catalog.
 2. The folder is ours or empty, no other build is in it, and there is room for everything.
 3. No tag moved since the lock was written (unless that is not asked).
-4. Manifests, then layers, charts and files, each under its digest; what is compiled is compiled,
-   or was, to exactly what is locked.
-5. Charts and manifests name no image that is not listed; kubeadm asks for exactly what is locked;
-   what the release puts together belongs together, or is accepted with a reason.
+4. Manifests, then layers, charts, files and sources, each under its digest; what is compiled is
+   compiled, or was, to exactly what is locked.
+5. Charts, manifests, kustomizations name no image that is not listed; kubeadm asks for exactly
+   what is locked; what the release puts together belongs together, or is accepted with a reason.
 6. The wheelhouse, roles, playbooks and the catalog.
 7. index.json, bundle.json, the lock's very bytes; then everything is listed in SHA256SUMS.
 """
@@ -16,11 +16,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from perimeter_bundle.catalog.content import content_root
-from perimeter_bundle.catalog.values import Catalog, ChartSpec, Component, Release
-from perimeter_bundle.collect.artifacts import chart_artifact, file_artifact
+from perimeter_bundle.catalog.values import Catalog, ChartSpec, Component, Release, SourceSpec
+from perimeter_bundle.collect.artifacts import chart_artifact, file_artifact, source_artifact
 from perimeter_bundle.collect.assemble import (
     PackedEntry,
     all_sizes,
@@ -37,15 +38,17 @@ from perimeter_bundle.collect.compare import check_lock
 from perimeter_bundle.collect.complete import check_complete, kubeadm_images, render_release
 from perimeter_bundle.collect.content import write_content
 from perimeter_bundle.collect.finished import check_finished, is_finished
+from perimeter_bundle.collect.kustomizations import build_source, kustomization_renderer
 from perimeter_bundle.collect.own_wheel import own_wheel
 from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
 from perimeter_bundle.collect.python_index import write_python_index
 from perimeter_bundle.collect.python_packages import fetch_python_packages
 from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
+from perimeter_bundle.collect.scheduler import FetchTask
 from perimeter_bundle.collect.site_choice import plain_references
 from perimeter_bundle.collect.site_packages import packages_document
 from perimeter_bundle.collect.upstream import Upstream
-from perimeter_bundle.collect.wanted import GO_BUILD_SCHEME, wanted_images
+from perimeter_bundle.collect.wanted import GO_BUILD_SCHEME, wanted_images, wanted_sources
 from perimeter_bundle.collect.wheelhouse import download_wheels
 from perimeter_bundle.collect.workspace import (
     Workspace,
@@ -60,6 +63,7 @@ from perimeter_bundle.format.files import list_tree, read_file, write_file
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest
 from perimeter_bundle.format.oci import LAYOUT_VERSION
 from perimeter_bundle.format.seal import seal
+from perimeter_bundle.format.source_tree import MAX_ARCHIVE_BYTES
 from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.gobuild.kept import Kept
 from perimeter_bundle.gobuild.made import GoSettings
@@ -119,7 +123,8 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         missing = workspace.missing_bytes(_sizes_to_fetch(lock, images))
         missing += sum(package.size_bytes for package in lock.packages)
         refuse_without_room(request.out, missing + CONTENT_BYTES + BUILD_EXTRA_BYTES)
-        pull_blobs(lock, images, upstream, workspace, on_event)
+        sources = _source_tasks(request, lock, upstream, workspace)
+        pull_blobs(lock, images, upstream, workspace, on_event, sources)
         packed = _pack(lock, workspace)
         _check_content(request.release, lock, workspace, on_event)  # 5
         items = _write_content(request, lock, workspace, on_event)  # 6
@@ -148,8 +153,31 @@ def _finished(request: BuildRequest, on_event: OnEvent) -> BuildResult:
     return BuildResult(request.out, identity, manifest, _size(request.out))
 
 
+def _source_tasks(
+    request: BuildRequest, lock: Lock, upstream: Upstream, workspace: Workspace
+) -> tuple[FetchTask, ...]:
+    wanted = {one.spec.name: one for one in wanted_sources(request.release)}
+    return tuple(
+        FetchTask(
+            str(locked.digest),
+            str(locked.reference),
+            locked.size_bytes,
+            partial(
+                build_source,
+                wanted[locked.name],
+                locked,
+                upstream.files,
+                workspace.blob(_digest(locked.digest)),
+                workspace.work,
+                check_tag=not request.skip_tag_check,
+            ),
+        )
+        for locked in lock.sources
+    )
+
+
 def _pack(lock: Lock, workspace: Workspace) -> tuple[PackedEntry, ...]:
-    """Charts and files become artifacts; their small blobs are written."""
+    """Charts, files and sources become artifacts; their small blobs are written."""
     packed = []
     for chart in lock.charts:
         digest = _digest(chart.digest)
@@ -158,6 +186,8 @@ def _pack(lock: Lock, workspace: Workspace) -> tuple[PackedEntry, ...]:
         packed.append(PackedEntry(chart, chart_artifact(chart, digest, metadata)))
     for file in lock.files:
         packed.append(PackedEntry(file, file_artifact(file, _digest(file.digest))))
+    for source in lock.sources:
+        packed.append(PackedEntry(source, source_artifact(source, _digest(source.digest))))
     for one in packed:
         for data in (one.artifact.manifest, one.artifact.config):
             write_file(workspace.blob(Digest.of_bytes(data)), data)
@@ -184,7 +214,13 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
     def find(file: LockedFile) -> Path:
         return workspace.blob(_digest(file.digest))
 
-    rendered = render_release(release, read_chart, read_manifest)
+    sources = {one.name: workspace.blob(_digest(one.digest)) for one in lock.sources}
+
+    def read_source(spec: SourceSpec) -> bytes:
+        return read_file(sources[spec.name], MAX_ARCHIVE_BYTES)
+
+    with kustomization_renderer(release, lock.files, find, read_source, workspace.work) as render:
+        rendered = render_release(release, read_chart, read_manifest, render)
     check_complete(rendered)
     facts = gather_facts(release, rendered, discover_all(rendered))
     judgement = judge_release(release, facts, lock.images, lock)
@@ -299,7 +335,8 @@ def _size(root: Path) -> int:
 def _sizes_to_fetch(lock: Lock, images: Sequence[PulledImage]) -> dict[Digest, int]:
     sizes = {digest: size for image in images for digest, size in image.sizes.items()}
     sizes |= {_digest(chart.digest): chart.size_bytes for chart in lock.charts}
-    return sizes | {_digest(file.digest): file.size_bytes for file in lock.files}
+    sizes |= {_digest(file.digest): file.size_bytes for file in lock.files}
+    return sizes | {_digest(one.digest): one.size_bytes for one in lock.sources}
 
 
 def _digest(digest: Digest | None) -> Digest:

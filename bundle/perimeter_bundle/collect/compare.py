@@ -15,10 +15,18 @@ from perimeter_bundle.collect.wanted import (
     wanted_charts,
     wanted_files,
     wanted_images,
+    wanted_sources,
 )
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
-from perimeter_bundle.model.lock import WORKLOADS, Lock, LockedChart, LockedFile, LockedImage
+from perimeter_bundle.model.lock import (
+    WORKLOADS,
+    Lock,
+    LockedChart,
+    LockedFile,
+    LockedImage,
+    LockedSource,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,12 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
     packages = lock.site.packages if lock.site else frozenset()
     locked_files = {str(f.reference) for f in lock.files if f.reference not in packages}
     problems += _both_ways(set(files), locked_files)
+    sources = {
+        str(w.locked().reference): f"{w.spec.git}@{w.spec.commit}" for w in wanted_sources(release)
+    }
+    problems += _both_ways(set(sources), {str(one.reference) for one in lock.sources})
+    for one in lock.sources:
+        problems += _other_source(str(one.reference), f"{one.url}@{one.commit}", sources)
     for chart in lock.charts:
         problems += _other_source(str(chart.reference), chart.source, charts)
     for file in lock.files:
@@ -207,10 +221,11 @@ def _other_source(name: str, source: str, wanted: Mapping[str, str]) -> list[str
 
 
 def _digests(lock: Lock) -> dict[str, Digest | None]:
-    entries: Sequence[LockedImage | LockedChart | LockedFile] = (
+    entries: Sequence[LockedImage | LockedChart | LockedFile | LockedSource] = (
         *lock.images,
         *lock.charts,
         *lock.files,
+        *lock.sources,
     )
     digests = {str(entry.reference): entry.digest for entry in entries}
     return digests | {package.label: package.digest for package in lock.packages}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release
 from perimeter_bundle.collect.charts import check_archive, render_chart
+from perimeter_bundle.collect.kustomizations import RenderKustomization
 from perimeter_bundle.discover.images import find_images, missing_images
 from perimeter_bundle.discover.kubeadm import list_kubeadm_images, this_platform
 from perimeter_bundle.format.layout import RENDERED
@@ -37,11 +38,14 @@ class Rendered:
 
 
 def render_release(
-    release: Release, read_chart: ReadChart, read_manifest: ReadManifest
+    release: Release,
+    read_chart: ReadChart,
+    read_manifest: ReadManifest,
+    render_kustomization: RenderKustomization,
 ) -> tuple[Rendered, ...]:
-    """Every chart rendered, every manifest as upstream wrote it.
+    """Every chart and kustomization rendered, every manifest as upstream wrote it.
 
-    Raises IntegrityError[bad-chart], [chart-not-rendered], [chart-random].
+    Raises IntegrityError[bad-chart], [chart-not-rendered], [chart-random], [not-rendered].
     """
     rendered = []
     for component in release.components:
@@ -52,6 +56,8 @@ def render_release(
         for manifest in component.manifests:
             data = read_manifest(component, manifest.name)
             rendered.append(Rendered(component, manifest.name, data))
+        for one in component.kustomizations:
+            rendered.append(Rendered(component, one.name, render_kustomization(one)))
     return tuple(rendered)
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from perimeter_bundle.catalog.values import ChartSpec, Component, Release
+from perimeter_bundle.catalog.values import ChartSpec, Component, Release, SourceSpec
 from perimeter_bundle.collect.built import lock_build
 from perimeter_bundle.collect.charts import (
     CHART_CONFIG_TYPE,
@@ -29,6 +29,12 @@ from perimeter_bundle.collect.complete import (
     kubeadm_images,
     kubeadm_of,
     render_release,
+)
+from perimeter_bundle.collect.kustomizations import (
+    is_kustomize,
+    kustomization_renderer,
+    kustomize_of,
+    lock_source,
 )
 from perimeter_bundle.collect.python_packages import lock_python_packages, unresolved_packages
 from perimeter_bundle.collect.site_choice import plain_references
@@ -51,12 +57,14 @@ from perimeter_bundle.collect.wanted import (
     WantedChart,
     WantedFile,
     WantedImage,
+    WantedSource,
     made_files_of,
     unresolved_image,
     wanted_builds,
     wanted_charts,
     wanted_files,
     wanted_images,
+    wanted_sources,
 )
 from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
 from perimeter_bundle.format.oci import Descriptor, ImageManifest
@@ -70,6 +78,7 @@ from perimeter_bundle.model.lock import (
     LockedChart,
     LockedFile,
     LockedImage,
+    LockedSource,
     oci_tag,
 )
 from perimeter_bundle.model.reference import ImageReference
@@ -94,6 +103,7 @@ def unresolved_lock(release: Release) -> Lock:
         charts=tuple(chart.locked() for chart in wanted_charts(release)),
         files=tuple(files),
         packages=unresolved_packages(release),
+        sources=tuple(source.locked() for source in wanted_sources(release)),
     )
 
 
@@ -126,7 +136,15 @@ def lock_release(
         upstream,
         "lock charts",
     )
-    rendered = render_release(release, locking.read_chart, locking.read_manifest)
+    sources = run_all(
+        {one.spec.name: partial(locking.source, one) for one in wanted_sources(release)},
+        upstream,
+        "lock sources",
+    )
+    with kustomization_renderer(
+        release, files, locking.find_file, locking.read_source, work
+    ) as render:
+        rendered = render_release(release, locking.read_chart, locking.read_manifest, render)
     choice = resolve_site(release, rendered, site, upstream)
     packages = lock_packages(choice, site, upstream, work)
     check_complete(rendered)
@@ -159,6 +177,7 @@ def lock_release(
         files=(*files, *packages.files),
         site=locked_site(site, packages.choice, packages.by_component),
         packages=wheels,
+        sources=tuple(sources),
     )
     judgement = judge_release(release, facts, lock.images, lock)
     on_judgement(judgement)
@@ -179,6 +198,7 @@ class _Locking:
     work: Path
     sourcing: Mapping[ImageReference, Sourcing]
     chart_bytes: dict[str, bytes] = field(default_factory=dict)
+    archives: dict[str, bytes] = field(default_factory=dict)
     paths: dict[ImageReference, Path] = field(default_factory=dict)
 
     def image(self, wanted: WantedImage) -> LockedImage:
@@ -222,6 +242,14 @@ class _Locking:
         self.chart_bytes[spec.name] = data
         return replace(locked, url=url, digest=Digest.of_bytes(data), size_bytes=len(data))
 
+    def source(self, wanted: WantedSource) -> LockedSource:
+        locked, archive = lock_source(wanted, self.upstream.files, self.work)
+        self.archives[wanted.spec.name] = archive
+        return locked
+
+    def read_source(self, spec: SourceSpec) -> bytes:
+        return self.archives[spec.name]
+
     def read_chart(self, spec: ChartSpec) -> bytes:
         return self.chart_bytes[spec.name]
 
@@ -235,9 +263,12 @@ class _Locking:
         return self.paths[file.reference]
 
     def _is_read_now(self, wanted: WantedFile) -> bool:
-        """Whether its bytes are needed for locking: a manifest, or the kubeadm that is asked."""
+        """Whether its bytes are needed now: a manifest, or a program that is run for locking."""
         if wanted.kind is FileKind.MANIFEST:
             return True
+        every = [one.locked() for one in wanted_files(self.release)]
+        if self.release.sources and is_kustomize(wanted.locked()):
+            return kustomize_of(every).reference == wanted.locked().reference
         component = wanted.component
         if wanted.name != component.kubeadm_file:
             return False

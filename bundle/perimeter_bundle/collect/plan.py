@@ -34,7 +34,7 @@ Sizes = Mapping[str, int]  # bytes by full reference
 class PlanItem:
     """One thing that will be collected; ``size_bytes`` is None where nobody said it yet."""
 
-    kind: str  # image, chart, file, manifest
+    kind: str  # image, chart, file, manifest, source
     name: str
     component: str
     source: str
@@ -117,7 +117,7 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
         room=room_needed(
             images_bytes=_total(items, "image"),
             files_bytes=_total(items, "file") + _total(items, "manifest"),
-            charts_bytes=_total(items, "chart"),
+            charts_bytes=_total(items, "chart") + _total(items, "source"),
         ),
         unknown=tuple(unknown),
         carried=carried,
@@ -191,6 +191,9 @@ def _items_of(lock: Lock, sizes: Sizes, release: Release) -> tuple[PlanItem, ...
         source = package.url or "pip"
         known = package.size_bytes if package.digest else None
         items.append(PlanItem("package", package.label, WORKLOADS, source, known))
+    for tree in lock.sources:
+        size = tree.size_bytes if tree.digest else sizes.get(str(tree.reference))
+        items.append(PlanItem("source", str(tree.reference), "", tree.url, size))
     return tuple(items)
 
 

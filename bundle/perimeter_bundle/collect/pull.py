@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -86,10 +87,12 @@ def pull_blobs(
     upstream: Upstream,
     workspace: Workspace,
     on_event: OnEvent,
+    more: Sequence[FetchTask] = (),
 ) -> None:
-    """Every layer, configuration, chart and file that is not there yet."""
+    """Every layer, configuration, chart and file that is not there yet, and ``more``."""
     verified = Verified()
-    tasks = [
+    tasks = list(more)
+    tasks += [
         FetchTask(
             str(blob.digest),
             f"{image.source.name}@{blob.digest.hex[:12]}",

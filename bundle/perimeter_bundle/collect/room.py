@@ -66,6 +66,7 @@ def room_of_lock(lock: Lock) -> RoomNeeded:
     return room_needed(
         sum(image.size_bytes for image in lock.images),
         sum(file.size_bytes for file in lock.files),
-        sum(chart.size_bytes for chart in lock.charts),
+        sum(chart.size_bytes for chart in lock.charts)
+        + sum(source.size_bytes for source in lock.sources),
         sum(package.size_bytes for package in lock.packages),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from perimeter_bundle.catalog.built import BuiltImageSpec
 from perimeter_bundle.catalog.load_built import made_files
-from perimeter_bundle.catalog.values import ChartSpec, Component, Release
+from perimeter_bundle.catalog.values import ChartSpec, Component, Release, SourceSpec
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import (
     WORKLOADS,
@@ -17,6 +17,7 @@ from perimeter_bundle.model.lock import (
     LockedChart,
     LockedFile,
     LockedImage,
+    LockedSource,
 )
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
@@ -148,6 +149,19 @@ def _marked(found: re.Match[str]) -> str:
     return f"!{found[0].lower()}"
 
 
+@dataclass(frozen=True, slots=True)
+class WantedSource:
+    """A source and the folders in it that are rendered."""
+
+    spec: SourceSpec
+    roots: tuple[str, ...]
+
+    def locked(self) -> LockedSource:
+        """Its entry in a lock, still without a digest."""
+        spec = self.spec
+        return LockedSource(spec.name, spec.tag, spec.git, spec.commit, None, 0, ())
+
+
 def wanted_images(
     release: Release, from_kubeadm: Sequence[tuple[str, ImageReference]] = ()
 ) -> tuple[WantedImage, ...]:
@@ -224,6 +238,15 @@ def wanted_charts(release: Release) -> tuple[WantedChart, ...]:
         for component in release.components
         for spec in component.charts
     )
+
+
+def wanted_sources(release: Release) -> tuple[WantedSource, ...]:
+    """Every source that a kustomization of the release is in."""
+    roots: dict[str, set[str]] = {}
+    for component in release.components:
+        for one in component.kustomizations:
+            roots.setdefault(one.source.name, set()).add(one.path)
+    return tuple(WantedSource(spec, tuple(sorted(roots[spec.name]))) for spec in release.sources)
 
 
 def wanted_files(release: Release) -> tuple[WantedFile, ...]:

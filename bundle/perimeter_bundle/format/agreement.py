@@ -118,6 +118,8 @@ def _pins(lock: Lock) -> Iterator[tuple[str, _Pin]]:
     for file in lock.files:
         kind = ItemKind.FILE if file.kind is FileKind.FILE else ItemKind.MANIFEST
         yield str(file.reference), _Pin(kind, file.digest, True, None)
+    for source in lock.sources:
+        yield str(source.reference), _Pin(ItemKind.SOURCE, source.digest, True, None)
 
 
 def _pin_problems(

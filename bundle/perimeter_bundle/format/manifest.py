@@ -27,6 +27,7 @@ class ItemKind(Enum):
     CHART = "chart"
     FILE = "file"
     MANIFEST = "manifest"
+    SOURCE = "source"
     WHEEL = "wheel"
     COLLECTION = "collection"
 
@@ -51,13 +52,13 @@ class BundleComponent:
 class BundleItem:
     """One thing a bundle carries.
 
-    ``name`` is the full reference (charts and files: ``perimeter.internal/…``); for a wheel its
-    path in the bundle, for a collection the path of its folder.
+    ``name`` is the full reference (charts, files, sources: ``perimeter.internal/…``); for a wheel
+    its path in the bundle, for a collection the path of its folder.
     ``digest`` is what the name resolves to in index.json: an image's index or manifest, the OCI
-    manifest of a chart or file. For a wheel it is the file's own digest, for a collection that of
-    its MANIFEST.json.
-    ``payload`` is the digest of what is used: the chart's .tgz, the file's bytes; for an image the
-    manifest of its first platform.
+    manifest of a chart, file or source. For a wheel it is the file's own digest, for a collection
+    that of its MANIFEST.json.
+    ``payload`` is the digest of what is used: a chart's .tgz, a file, a source's .tar; for an image
+    the manifest of its first platform.
     """
 
     kind: ItemKind

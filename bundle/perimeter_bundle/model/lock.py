@@ -136,6 +136,36 @@ class LockedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedSource:
+    """A tree of files from git, pinned by its commit and by the archive that is carried.
+
+    ``remote`` says what each remote reference in it stood for when it was put into the tree:
+    ``reference commit`` or ``reference sha256:…``.
+    """
+
+    name: str
+    version: str  # the tag
+    url: str  # of the repository, as the catalog names it
+    commit: str
+    digest: Digest | None  # of the archive that format/source_tree.py packs
+    size_bytes: int
+    remote: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remote", tuple(sorted(self.remote)))
+
+    @property
+    def reference(self) -> ImageReference:
+        """The name under which a bundle and a site's registry hold it."""
+        return ImageReference(INTERNAL_HOST, f"sources/{self.name}", oci_tag(self.version))
+
+    @property
+    def pins(self) -> Mapping[str, str]:
+        """Commit or digest by remote reference."""
+        return {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in self.remote}
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """Every pin of a release."""
 
@@ -147,6 +177,7 @@ class Lock:
     files: tuple[LockedFile, ...]
     site: LockedSite | None = None  # there when it was written with the facts of one site
     packages: tuple[LockedPackage, ...] = ()
+    sources: tuple[LockedSource, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "platforms", tuple(sorted(self.platforms)))
@@ -155,6 +186,7 @@ class Lock:
         object.__setattr__(self, "files", tuple(_by_name(self.files)))
         packages = sorted(self.packages, key=lambda one: (one.name, one.version, one.filename))
         object.__setattr__(self, "packages", tuple(packages))
+        object.__setattr__(self, "sources", tuple(_by_name(self.sources)))
 
     def unresolved(self) -> tuple[str, ...]:
         """Names of the entries that have no digest yet, sorted."""
@@ -162,6 +194,7 @@ class Lock:
         names += [str(chart.reference) for chart in self.charts if chart.digest is None]
         names += [str(file.reference) for file in self.files if file.digest is None]
         names += [package.label for package in self.packages if package.digest is None]
+        names += [str(one.reference) for one in self.sources if one.digest is None]
         return tuple(sorted(names))
 
     def to_bytes(self) -> bytes:
@@ -180,6 +213,7 @@ class Lock:
         tables += [toml_table("[[file]]", _file_pairs(file)) for file in self.files]
         tables += self.site.to_tables() if self.site else []
         tables += [toml_table("[[package]]", package_pairs(one)) for one in self.packages]
+        tables += [toml_table("[[source]]", _source_pairs(one)) for one in self.sources]
         return "\n".join([HEADER + top, *tables]).encode()
 
     @classmethod
@@ -200,7 +234,7 @@ class Lock:
                 hint="write it again with perimeter-bundle lock",
             )
         known = {"format", "release", "number", "platforms", "image", "chart", "file"}
-        known |= {"site", "site_component", "package"}
+        known |= {"source", "site", "site_component", "package"}
         reader.problems += [f"unknown key {key!r}" for key in sorted(set(document) - known)]
         lock = cls(
             release=reader.text(document, "release", "lock"),
@@ -211,6 +245,7 @@ class Lock:
             files=tuple(reader.tables(document, "file", _read_file)),
             site=read_locked_site(reader, document),
             packages=tuple(reader.tables(document, "package", read_package)),
+            sources=tuple(reader.tables(document, "source", _read_source)),
         )
         reader.problems += _contradictions(lock)
         if reader.problems:
@@ -224,7 +259,7 @@ class Lock:
 
 
 def _contradictions(lock: Lock) -> list[str]:
-    entries: tuple[_Named, ...] = (*lock.images, *lock.charts, *lock.files)
+    entries: tuple[_Named, ...] = (*lock.images, *lock.charts, *lock.files, *lock.sources)
     names = repeated(str(entry.reference) for entry in entries)
     problems = [f"{name} stands there twice" for name in names]
     problems += [
@@ -252,6 +287,9 @@ def _contradictions(lock: Lock) -> list[str]:
             problems.append(f"{where}: it was built, so it was found nowhere")
         if image.built and image.built.base and image.built.base.digest is None:
             problems.append(f"{where}: its base has no digest")
+    for source in lock.sources:
+        twice = repeated(line.rpartition(" ")[0] for line in source.remote)
+        problems += [f"[[source]] {source.name}: {name} stands there twice" for name in twice]
     return problems
 
 
@@ -319,6 +357,18 @@ def _file_pairs(file: LockedFile) -> dict[str, TomlValue]:
         "url": file.url,
         "digest": str(file.digest or ""),
         "size_bytes": file.size_bytes,
+    }
+
+
+def _source_pairs(source: LockedSource) -> dict[str, TomlValue]:
+    return {
+        "name": source.name,
+        "version": source.version,
+        "url": source.url,
+        "commit": source.commit,
+        "digest": str(source.digest or ""),
+        "size_bytes": source.size_bytes,
+        "remote": source.remote,
     }
 
 
@@ -396,6 +446,19 @@ def _read_file(reader: Reader, table: Mapping[str, object], where: str) -> Locke
     )
 
 
+def _read_source(reader: Reader, table: Mapping[str, object], where: str) -> LockedSource:
+    reader.only(table, where, tuple(_SOURCE_KEYS))
+    return LockedSource(
+        name=reader.value(table, "name", where, _name, "x"),
+        version=reader.value(table, "version", where, _version, "0"),
+        url=reader.text(table, "url", where),
+        commit=reader.value(table, "commit", where, _commit, ""),
+        digest=reader.digest(table, where),
+        size_bytes=reader.count(table, "size_bytes", where),
+        remote=tuple(reader.each(table, "remote", where, _remote)),
+    )
+
+
 _GO_BUILD_KEYS = ("recipe", "toolchain", "base")
 _IMAGE_KEYS = (
     *("reference", "digest", "media_type", "manifests", "size_bytes", "components", "why"),
@@ -404,12 +467,29 @@ _IMAGE_KEYS = (
 _CHART_KEYS = ("name", "version", "component", "source", "url", "digest", "size_bytes")
 _FILE_KEYS = ("name", "version", "component", "kind", "platform", "url", "digest", "size_bytes")
 _TOOLCHAIN = re.compile(r"go[0-9]+\.[0-9]+(?:\.[0-9]+)?")
+_SOURCE_KEYS = ("name", "version", "url", "commit", "digest", "size_bytes", "remote")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _NO_REFERENCE = ImageReference("invalid.invalid", "x", "x")
 
 
 def _platform_and_digest(text: str) -> tuple[Platform, Digest]:
     platform, _, digest = text.partition(" ")
     return Platform.parse(platform), Digest.parse(digest)
+
+
+def _commit(text: str) -> str:
+    if not _COMMIT.fullmatch(text):
+        raise ValueError(f"{text[:100]!r} is not a whole commit id")
+    return text
+
+
+def _remote(text: str) -> str:
+    reference, _, pin = text.rpartition(" ")
+    if not reference or " " in reference:
+        raise ValueError(f"{text[:300]!r} is not a reference and what it stands for")
+    if not _COMMIT.fullmatch(pin):
+        Digest.parse(pin)
+    return text
 
 
 def _name(text: str) -> str:

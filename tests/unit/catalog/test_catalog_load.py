@@ -344,6 +344,16 @@ commit: 0123456789abcdef0123456789abcdef01234567
 keep: [applications]
 alternates: [https://mirror.example/trees]
 """
+KUSTOMIZE = """\
+name: kustomize
+title: kustomize
+version: v1
+licence: Apache-2.0
+source: https://example.org/kustomize
+phase: tools
+files:
+  - {name: kustomize, url: "https://example.org/kustomize-{arch}.tgz", platforms: [linux/amd64]}
+"""
 KUSTOMIZATION = """\
 kustomizations:
   - name: oak
@@ -355,7 +365,10 @@ kustomizations:
 def with_source(
     folder: Path, kustomization: str = KUSTOMIZATION, source: str = SOURCE, name: str = "trees"
 ) -> Path:
-    root = catalog(folder, COMPONENT + kustomization)
+    release = RELEASE.replace("[shop]", "[kustomize, shop]")
+    root = catalog(folder, COMPONENT + kustomization, release)
+    (root / "kustomize").mkdir()
+    (root / "kustomize" / "component.yaml").write_text(KUSTOMIZE)
     (root / "sources").mkdir()
     (root / "sources" / f"{name}.yaml").write_text(source)
     return root
@@ -447,3 +460,10 @@ def test_rules_that_cannot_work_are_refused(
     problems = problems_of(catalog(tmp_path, COMPONENT + RULES.replace(before, after)))
     assert problem in "\n".join(problems)
     assert "shop/component.yaml:" in problems[0]
+
+
+def test_kustomizations_need_the_program_that_renders_them(tmp_path: Path) -> None:
+    root = with_source(tmp_path)
+    (root / "releases" / "1.yaml").write_text(RELEASE)
+    (problem,) = problems_of(root)
+    assert "shop: kustomizations need component kustomize, which brings file kustomize" in problem

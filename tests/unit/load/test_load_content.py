@@ -56,7 +56,7 @@ def test_a_shared_blob_stands_once_with_every_repository(bundle: VerifiedBundle)
     needs = bundle_content(bundle).blobs
     assert len({need.digest for need in needs}) == len(needs)
     (empty,) = [need for need in needs if need.digest == Digest.of_bytes(b"{}")]
-    assert len(empty.names) == 3
+    assert len(empty.names) == 4
 
 
 def test_an_image_without_a_tag_is_pushed_by_its_digest(bundle: VerifiedBundle) -> None:

@@ -19,6 +19,7 @@ from perimeter_bundle.model.lock import (
     LockedChart,
     LockedFile,
     LockedImage,
+    LockedSource,
     oci_tag,
 )
 from perimeter_bundle.model.platform import LINUX_AMD64, Platform
@@ -44,7 +45,16 @@ STORAGE = LockedFile(
     "storage.yaml", "v0.0.37", "local-path", FileKind.MANIFEST, None, "https://x/s.yaml", D, 6
 )
 OTHER = dataclasses.replace(IMAGE, reference=ImageReference.parse("ghcr.io/a/b:1"))
-LOCK = Lock("2026.11", 1, (LINUX_AMD64,), (IMAGE, OTHER), (CHART,), (STORAGE, KUBEADM))
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+ARGO, LOOSE = "https://github.com/argo/flows//base?ref=v1", "https://example.org/x.yaml"
+SOURCE = LockedSource(
+    "trees", "1.0+1", "https://x/trees", COMMIT, D, 7, (f"{LOOSE} {D}", f"{ARGO} {COMMIT}")
+)
+TOOLS = dataclasses.replace(SOURCE, name="tools", remote=())
+LOCK = Lock(
+    *("2026.11", 1, (LINUX_AMD64,), (IMAGE, OTHER), (CHART,), (STORAGE, KUBEADM)),
+    sources=(TOOLS, SOURCE),
+)
 
 
 def refused(data: bytes) -> InputError:
@@ -59,7 +69,11 @@ def test_a_lock_comes_back_as_it_was_written() -> None:
 
 
 def test_order_does_not_change_the_bytes() -> None:
-    mixed = Lock("2026.11", 1, (LINUX_AMD64,), (OTHER, IMAGE), (CHART,), (KUBEADM, STORAGE))
+    turned = dataclasses.replace(SOURCE, remote=SOURCE.remote[::-1])
+    mixed = Lock(
+        *("2026.11", 1, (LINUX_AMD64,), (OTHER, IMAGE), (CHART,), (KUBEADM, STORAGE)),
+        sources=(turned, TOOLS),
+    )
     assert mixed == LOCK
     assert mixed.to_bytes() == LOCK.to_bytes()
 
@@ -72,14 +86,20 @@ def test_an_unresolved_lock_says_which_names_lack_a_digest() -> None:
         (dataclasses.replace(IMAGE, digest=None, manifests={}),),
         (dataclasses.replace(CHART, digest=None),),
         (dataclasses.replace(KUBEADM, digest=None), STORAGE),
+        sources=(dataclasses.replace(SOURCE, digest=None),),
     )
     assert Lock.parse(lock.to_bytes()) == lock
     assert lock.unresolved() == (
         "perimeter.internal/charts/minio:5.4.0_1",
         "perimeter.internal/files/kubernetes/kubeadm:v1.34.4-amd64",
+        "perimeter.internal/sources/trees:1.0_1",
         "quay.io/minio/minio:X",
     )
     assert LOCK.unresolved() == ()
+
+
+def test_a_source_says_what_each_remote_reference_stands_for() -> None:
+    assert SOURCE.pins == {ARGO: COMMIT, LOOSE: str(D)}
 
 
 def test_charts_and_files_have_names_in_the_registry() -> None:
@@ -102,6 +122,13 @@ def test_charts_and_files_have_names_in_the_registry() -> None:
         (lambda text: text.replace("[[chart]]", "[[chart]]\nrun = 1"), "unknown key 'run'"),
         (lambda text: text.replace("[[file]]", "[[file]]\nrun = 1"), "unknown key 'run'"),
         (lambda text: text.replace("[[image]]", "[[image]]\nrun = 1"), "unknown key 'run'"),
+        (lambda text: text.replace("[[source]]", "[[source]]\nrun = 1"), "unknown key 'run'"),
+        (lambda text: text.replace(f'commit = "{COMMIT}"', 'commit = "main"'), "whole commit id"),
+        (lambda text: text.replace(f"{ARGO} {COMMIT}", ARGO), "and what it stands for"),
+        (lambda text: text.replace(f"{ARGO} {COMMIT}", f"a b {COMMIT}"), "what it stands for"),
+        (lambda text: text.replace(f"{ARGO} {COMMIT}", f"{ARGO} main"), "remote: not a digest"),
+        (lambda text: text.replace(ARGO, LOOSE), f"[[source]] trees: {LOOSE} stands there twice"),
+        (lambda text: text.replace('"tools"', '"trees"'), "sources/trees:1.0_1 stands there twice"),
         (lambda text: text.replace("quay.io/minio/minio:X", "a b"), "not an image reference"),
         (lambda text: text.replace("ghcr.io/a/b:1", "quay.io/minio/minio:X"), "stands there twice"),
         (lambda text: text.replace(str(D), str(D)[:-1], 1), "not a digest"),

@@ -1,0 +1,1 @@
+"""Kubernetes objects from source trees, with the programs that the bundle carries."""
