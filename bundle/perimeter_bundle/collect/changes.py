@@ -27,7 +27,7 @@ class Change:
     """One thing that differs; ``before`` and ``now`` are versions, or digests when it moved."""
 
     kind: ChangeKind
-    what: str  # image, chart, file, manifest
+    what: str  # image, chart, source, file, manifest, package
     name: str  # without the version
     version: str  # empty when that is what changed
     before: tuple[str, ...]
@@ -114,10 +114,9 @@ def lock_changes(old: Lock, new: Lock) -> LockChanges:
         for entry in now.values()
         if entry.digest and entry.digest not in known
     }
-    touched = {*difference.added, *difference.resolved, *(one.name for one in difference.moved)}
     return LockChanges(
         changes=tuple(sorted(changes, key=_order)),
-        unchanged=len(now.keys() - touched),
+        unchanged=len(now.keys() - set(difference.names)),
         fetch_bytes=sum(fresh.values()),
     )
 
@@ -143,7 +142,7 @@ def _change(
 
 
 def _versions(entries: tuple[_Entry, ...]) -> tuple[str, ...]:
-    return tuple(sorted(entry.version for entry in entries))
+    return tuple(sorted({entry.version for entry in entries if entry.version}))
 
 
 def _order(change: Change) -> tuple[int, str, str, tuple[str, ...]]:
@@ -151,7 +150,7 @@ def _order(change: Change) -> tuple[int, str, str, tuple[str, ...]]:
 
 
 def _entries(lock: Lock) -> dict[str, _Entry]:
-    """Everything in the lock by full reference."""
+    """Everything in the lock by the name that ``diff_locks`` gives it."""
     return {entry.reference: entry for entry in _each_entry(lock)}
 
 
@@ -177,6 +176,16 @@ def _each_entry(lock: Lock) -> Iterator[_Entry]:
             chart.size_bytes,
             (chart.component,),
         )
+    for source in lock.sources:
+        yield _Entry(
+            "source",
+            source.name,
+            source.version,
+            str(source.reference),
+            source.digest,
+            source.size_bytes,
+            ("sources",),
+        )
     for file in lock.files:
         suffix = f" ({file.platform})" if file.platform else ""
         yield _Entry(
@@ -191,7 +200,7 @@ def _each_entry(lock: Lock) -> Iterator[_Entry]:
     for package in lock.packages:
         yield _Entry(
             "package",
-            package.label,
+            package.name,
             package.version,
             package.label,
             package.digest,

@@ -48,6 +48,11 @@ class LockDifference:
     moved: tuple[Moved, ...]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What differs and is there now."""
+        return (*self.added, *self.resolved, *(one.name for one in self.moved))
+
+    @property
     def is_empty(self) -> bool:
         """Whether every name stands for the same bytes as before."""
         return not (self.added or self.removed or self.resolved or self.moved)

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from perimeter_bundle.collect.changes import ChangeKind, lock_changes
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import FileKind, Lock, LockedChart, LockedFile, LockedImage
+from perimeter_bundle.model.lock import (
+    FileKind,
+    Lock,
+    LockedChart,
+    LockedFile,
+    LockedImage,
+    LockedSource,
+)
+from perimeter_bundle.model.locked_package import LockedPackage, PythonTarget
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
@@ -112,3 +120,26 @@ def test_a_lock_that_got_its_digests_is_resolved() -> None:
     assert [change.kind for change in changes.changes] == [ChangeKind.RESOLVED]
     assert lock_changes(lock(bare), lock(bare)).changes == ()
     assert lock_changes(lock(), lock()).unchanged == 0
+
+
+def test_python_packages_of_a_site_change_too() -> None:
+    def of(version: str, text: str) -> Lock:
+        target = PythonTarget("3.12", AMD64)
+        wheel = f"numpy-{version}-cp312-none-any.whl"
+        package = LockedPackage("numpy", version, wheel, (target,), "", digest_of(text), 9)
+        return replace(lock(), packages=(package,))
+
+    (change,) = lock_changes(of("2.1", "a"), of("2.2", "b")).changes
+    assert (change.kind, change.what, change.name) == (ChangeKind.CHANGED, "package", "numpy")
+    assert (change.before, change.now, change.fetch_bytes) == (("2.1",), ("2.2",), 9)
+    (change,) = lock_changes(of("2.1", "a"), of("2.1", "b")).changes
+    assert (change.kind, change.name, change.version) == (ChangeKind.MOVED, "numpy", "2.1")
+
+
+def test_a_git_tree_at_another_commit_is_told() -> None:
+    def of(tag: str) -> Lock:
+        source = LockedSource("manifests", tag, "https://x.io/m", "a" * 40, digest_of(tag), 3, ())
+        return replace(lock(), sources=(source,))
+
+    (change,) = lock_changes(of("26.02"), of("26.03")).changes
+    assert (change.what, change.name, change.fetch_bytes) == ("source", "manifests", 3)
