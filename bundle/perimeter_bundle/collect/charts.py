@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import yaml
 
 from perimeter_bundle.catalog.values import ChartSpec
+from perimeter_bundle.collect.chart_dependencies import refuse_missing_dependencies
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError, NetworkError
 
@@ -117,8 +118,10 @@ def render_chart(data: bytes, spec: ChartSpec) -> bytes:
     """The chart's objects with the catalog's values, CRDs first, as one YAML file.
 
     Rendered by Helm's own engine, offline, twice: a chart that makes something up (a password)
-    would give other bytes each time. Raises IntegrityError[chart-not-rendered], [chart-random].
+    would give other bytes each time. Raises IntegrityError[chart-dependencies],
+    [chart-not-rendered], [chart-random].
     """
+    refuse_missing_dependencies(_gunzip(data), spec)
     first = _render(data, spec)
     if _render(data, spec) != first:
         raise IntegrityError(

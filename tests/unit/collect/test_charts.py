@@ -142,3 +142,43 @@ def test_a_template_that_fails_says_what_helm_says() -> None:
         render_chart(archive(chart), spec())
     assert caught.value.code == "chart-not-rendered"
     assert "needs a size" in caught.value.context["helm says"]
+
+
+DEPENDENCIES = """\
+dependencies:
+- {name: bank, version: 1.0.0, repository: "https://bank.example/charts"}
+- {name: till, version: 2.x, repository: "https://till.example", condition: "till.enabled"}
+- {name: scale, version: "3", repository: "oci://scale.example/charts", tags: [heavy]}
+"""
+
+
+def test_charts_that_are_not_inside_are_refused_by_name() -> None:
+    files = {**CHART, "shop/Chart.yaml": CHART["shop/Chart.yaml"] + DEPENDENCIES}
+    with pytest.raises(IntegrityError) as caught:
+        render_chart(archive(files), spec())
+    assert caught.value.code == "chart-dependencies"
+    assert caught.value.problems == (
+        "bank 1.0.0 from https://bank.example/charts",
+        "scale 3 from oci://scale.example/charts",
+        "till 2.x from https://till.example",
+    )
+
+
+def test_charts_that_are_inside_or_switched_off_are_no_problem() -> None:
+    files = {
+        **CHART,
+        "shop/Chart.yaml": CHART["shop/Chart.yaml"] + DEPENDENCIES,
+        "shop/values.yaml": CHART["shop/values.yaml"] + "till: {enabled: false}\n",
+        "shop/charts/bank/Chart.yaml": "apiVersion: v2\nname: bank\nversion: 1.0.0\n",
+    }
+    assert b"quay.io/a/shop:1" in render_chart(archive(files), spec(tags={"heavy": False}))
+    with pytest.raises(IntegrityError) as caught:
+        render_chart(archive(files), spec(tags={"heavy": False}, till={"enabled": True}))
+    assert caught.value.problems == ("till 2.x from https://till.example",)
+
+
+def test_dependencies_of_the_old_kind_count_too() -> None:
+    files = {**CHART, "shop/requirements.yaml": DEPENDENCIES}
+    with pytest.raises(IntegrityError) as caught:
+        render_chart(archive(files), spec(tags={"heavy": False}, till={"enabled": False}))
+    assert caught.value.problems == ("bank 1.0.0 from https://bank.example/charts",)
