@@ -93,6 +93,12 @@ class LockedImage:
         """Where its bytes are fetched; its name at the site is always ``reference``."""
         return self.found_at or self.reference
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody looked it up yet; a digest in the name tells no platforms."""
+        is_named_by_it = self.digest == self.reference.digest
+        return self.digest is None or (is_named_by_it and not self.manifests)
+
 
 @dataclass(frozen=True, slots=True)
 class LockedChart:
@@ -190,7 +196,7 @@ class Lock:
 
     def unresolved(self) -> tuple[str, ...]:
         """Names of the entries that have no digest yet, sorted."""
-        names = [str(image.reference) for image in self.images if image.digest is None]
+        names = [str(image.reference) for image in self.images if image.is_open]
         names += [str(chart.reference) for chart in self.charts if chart.digest is None]
         names += [str(file.reference) for file in self.files if file.digest is None]
         names += [package.label for package in self.packages if package.digest is None]
@@ -277,7 +283,7 @@ def _contradictions(lock: Lock) -> list[str]:
         problems += [f"[[site_component]]: no [[file]] {file}" for file in sorted(missing)]
     for image in lock.images:
         where = f"[[image]] {image.reference}"
-        if image.digest and not image.manifests:
+        if not image.manifests and not image.is_open:
             problems.append(f"{where}: it has a digest but no manifests")
         if image.found_at == image.reference:
             problems.append(f"{where}: found_at is the image itself")

@@ -59,15 +59,6 @@ def lock(release: Release) -> Lock:
     return replace(bare, images=tuple(images), charts=tuple(charts), files=tuple(files))
 
 
-def test_the_lock_of_this_repository_names_exactly_the_default_release() -> None:
-    release = load_release(load_catalog(content_root() / "manifests"), "2026.11")
-    lock = Lock.parse((content_root() / "images.lock").read_bytes())
-    if lock.unresolved():
-        assert lock.to_bytes() == unresolved_lock(release).to_bytes()
-    else:
-        check_lock(lock, release)
-
-
 def test_an_unresolved_lock_is_refused_with_the_command_that_mends_it(release: Release) -> None:
     with pytest.raises(InputError) as caught:
         check_lock(unresolved_lock(release), release)

@@ -169,6 +169,15 @@ def test_refuses_a_digest_without_manifests() -> None:
     assert "it has a digest but no manifests" in str(refused(lock.to_bytes()))
 
 
+def test_an_image_named_by_its_digest_is_unresolved_until_its_manifests_are_known() -> None:
+    name = f"gcr.io/example/activator@sha256:{'a' * 64}"
+    reference = ImageReference.parse(name)
+    bare = LockedImage(reference, reference.digest, "", {}, 0, ("shop",), ("shop: sells",))
+    lock = Lock("r", 1, (LINUX_AMD64,), (bare,), (), ())
+    assert Lock.parse(lock.to_bytes()) == lock
+    assert lock.unresolved() == (name,)
+
+
 def test_refuses_a_lock_of_unreasonable_size() -> None:
     assert "is over" in str(refused(b"#" * (MAX_LOCK_BYTES + 1)))
 
