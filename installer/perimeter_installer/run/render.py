@@ -131,11 +131,9 @@ def _run(program: Path, overlay: Path, folder: Path, what: str) -> bytes:
     environment |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), _NOWHERE)
     limit = ["/bin/sh", "-c", 'ulimit -f "$1"; shift; exec "$@"', "sh"]
     limit.append(str(MAX_OBJECTS_BYTES // 512))
-    unshare = shutil.which("unshare") if os.geteuid() == 0 else None
-    alone = [unshare, "--net", "--"] if unshare else []
     try:
         done = subprocess.run(
-            [*limit, *alone, program, "build", overlay, "--output", out],
+            [*limit, *_alone(), program, "build", overlay, "--output", out],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -150,6 +148,16 @@ def _run(program: Path, overlay: Path, folder: Path, what: str) -> bytes:
         shown = [line.replace(str(folder), "") for line in lines if not line.startswith("# Warn")]
         raise IntegrityError("not-rendered", f"kustomize cannot render {what}", problems=shown[-5:])
     return out.read_bytes()
+
+
+def _alone() -> list[str]:
+    """Words that leave a program without a network; none where the system does not allow it."""
+    unshare = shutil.which("unshare") if os.geteuid() == 0 else None
+    if unshare is None:
+        return []
+    words = [unshare, "--net", "--"]
+    tried = subprocess.run([*words, "/bin/true"], capture_output=True, timeout=10, check=False)
+    return words if tried.returncode == 0 else []
 
 
 def _refuse_missing(bundle: VerifiedBundle, objects: bytes, wanted: SiteRender) -> None:
