@@ -26,6 +26,7 @@ from perimeter_bundle.format.verify import open_bundle
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError, IntegrityError, NetworkError
 from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.review.discovery_file import parse_discovery
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,10 @@ def test_bundle_json_names_source_licence_and_reason_of_everything(
     shop = manifest.find(f"{mini.host}/example/shop:1.0")
     assert (shop.licence, shop.why, shop.platforms) == (
         "GPL-2.0-only",
-        ("shop: it sells",),
+        (
+            "shop: container-image: shop/extra: Pod/crds spec.containers[0].image",
+            "shop: it sells",
+        ),
         ("linux/amd64",),
     )
     assert manifest.find("perimeter.internal/files/shop/plain:1.0").licence == "0BSD"
@@ -237,13 +241,29 @@ def test_a_tag_that_moved_is_refused_unless_the_check_is_skipped(
     assert result.manifest.find(f"{mini.host}/example/shop:1.0").digest == mini.image.digest
 
 
-def test_an_image_that_only_a_chart_names_is_refused(mini: MiniUpstream) -> None:
+def test_an_image_that_only_a_chart_names_is_locked_and_carried_with_its_place(
+    mini: MiniUpstream, tmp_path: Path
+) -> None:
+    mini.serve_image("example/hidden", "2.0", index_image(("linux/amd64",)))
     values = mini.catalog_root / "shop" / "values.yaml"
-    values.write_text("image: quay.io/example/forgotten:1\n")
+    values.write_text(f"image: {mini.host}/example/hidden:2.0\n")
+    lock = mini.lock()
+    hidden = next(i for i in lock.images if i.reference.repository == "example/hidden")
+    assert hidden.components == ("shop",)
+    assert "container-image: shop/" in hidden.why[0]
+    result = mini.build(lock, tmp_path / "out")
+    assert result.manifest.find(str(hidden.reference)).digest == hidden.digest
+    noted = parse_discovery((tmp_path / "out" / layout.DISCOVERY).read_bytes())
+    assert hidden.reference in [one.image for one in noted]
+
+
+def test_a_string_that_nobody_can_explain_is_refused(mini: MiniUpstream) -> None:
+    values = mini.catalog_root / "shop" / "values.yaml"
+    values.write_text("image: quay.io/example/${UNSET}:1\n")
     with pytest.raises(InputError) as caught:
         mini.lock()
-    assert caught.value.code == "catalog-incomplete"
-    assert caught.value.problems[0].startswith("quay.io/example/forgotten:1 is not listed: shop/")
+    assert caught.value.code == "unclassified"
+    assert "'quay.io/example/${UNSET}:1': no value for UNSET" in caught.value.problems[0]
 
 
 def test_a_kubeadm_that_asks_for_more_than_is_locked_is_refused(

@@ -5,8 +5,8 @@
 3. No tag moved since the lock was written (unless that is not asked).
 4. Manifests, then layers, charts, files and sources, each under its digest; what is compiled is
    compiled, or was, to exactly what is locked.
-5. Charts, manifests, kustomizations name no image that is not listed; kubeadm asks for exactly
-   what is locked; what the release puts together belongs together, or is accepted with a reason.
+5. Rendered objects and kubeadm ask for exactly what is locked, and no string is unexplained;
+   what the release puts together belongs together, or is accepted with a reason.
 6. The wheelhouse, roles, playbooks and the catalog.
 7. index.json, bundle.json, the lock's very bytes; then everything is listed in SHA256SUMS.
 """
@@ -33,9 +33,15 @@ from perimeter_bundle.collect.assemble import (
 )
 from perimeter_bundle.collect.built import take_builds
 from perimeter_bundle.collect.charts import MAX_CHART_BYTES, check_archive
-from perimeter_bundle.collect.coherence import discover_all, gather_facts, judge_release
+from perimeter_bundle.collect.coherence import gather_facts, judge_release
 from perimeter_bundle.collect.compare import check_lock
-from perimeter_bundle.collect.complete import check_complete, kubeadm_images, render_release
+from perimeter_bundle.collect.complete import (
+    check_complete,
+    discovery_file,
+    found_images,
+    kubeadm_images,
+    render_release,
+)
 from perimeter_bundle.collect.content import write_content
 from perimeter_bundle.collect.finished import check_finished, is_finished
 from perimeter_bundle.collect.kustomizations import build_source, kustomization_renderer
@@ -221,13 +227,13 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
 
     with kustomization_renderer(release, lock.files, find, read_source, workspace.work) as render:
         rendered = render_release(release, read_chart, read_manifest, render)
-    check_complete(rendered)
-    facts = gather_facts(release, rendered, discover_all(rendered))
+    found = check_complete(rendered)
+    facts = gather_facts(release, rendered, found)
     judgement = judge_release(release, facts, lock.images, lock)
     refuse_incoherent(judgement, release.name)
     listed = kubeadm_images(release, lock.files, find, workspace.work)
     for_site = lock.site.images if lock.site else frozenset()
-    wanted = {str(image.reference) for image in wanted_images(release, listed)}
+    wanted = {str(image.reference) for image in wanted_images(release, listed, found_images(found))}
     wanted -= {str(reference) for reference in plain_references(release)}
     here = {image.reference for image in lock.images if image.built}
     locked = {str(i.reference) for i in lock.images if i.reference not in {*for_site, *here}}
@@ -236,11 +242,12 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
     if problems:
         raise InputError(
             "lock-mismatch",
-            "kubeadm asks for other images than the lock has",
+            "the rendered objects and kubeadm ask for other images than the lock has",
             problems=problems,
             hint=f"run perimeter-bundle lock {release.name}",
         )
     workspace.renew(layout.RENDERED)
+    write_file(workspace.root / layout.DISCOVERY, discovery_file(found))
     for one in rendered:
         write_file(workspace.root / one.path, one.data)
     workspace.renew(layout.SITE_VALUES)

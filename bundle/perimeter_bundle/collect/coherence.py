@@ -8,7 +8,6 @@ from typing import Protocol
 
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.complete import Rendered
-from perimeter_bundle.discover.discover import discover
 from perimeter_bundle.discover.values import Discovery
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.reference import ImageReference
@@ -44,18 +43,6 @@ def gather_facts(
         objects=tuple(objects),
         charts=tuple(fact for one in rendered for fact in _chart_fact(one)),
     )
-
-
-def discover_all(rendered: Sequence[Rendered]) -> dict[str, Discovery]:
-    """What the objects of each component ask for, by its own rules too."""
-    components = {one.component.name: one.component for one in rendered}
-    return {
-        name: discover(
-            ((one.name, one.data) for one in rendered if one.component.name == name),
-            component.rules,
-        )
-        for name, component in components.items()
-    }
 
 
 def judge_release(

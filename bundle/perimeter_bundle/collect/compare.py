@@ -114,7 +114,11 @@ def check_lock(lock: Lock, release: Release) -> None:
 
 
 def _names_problems(lock: Lock, release: Release) -> list[str]:
-    open_components = {c.name for c in release.components if c.kubeadm_file}
+    open_components = {
+        c.name
+        for c in release.components
+        if c.kubeadm_file or c.charts or c.manifests or c.kustomizations
+    }
     builds = wanted_builds(release)
     built = {str(wanted.spec.reference) for wanted in builds}
     images = {

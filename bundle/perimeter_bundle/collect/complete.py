@@ -1,7 +1,8 @@
-"""Rendered charts and manifests of a release, and the gate: every image they name is listed."""
+"""Rendered charts and manifests of a release, and the gate: every string is explained."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +10,19 @@ from pathlib import Path
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release
 from perimeter_bundle.collect.charts import check_archive, render_chart
 from perimeter_bundle.collect.kustomizations import RenderKustomization
-from perimeter_bundle.discover.images import find_images, missing_images
+from perimeter_bundle.discover.discover import discover
 from perimeter_bundle.discover.kubeadm import list_kubeadm_images, this_platform
+from perimeter_bundle.discover.values import Discovery
 from perimeter_bundle.format.layout import RENDERED
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import FileKind, LockedFile
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.discovery_file import DISCOVERY_FORMAT
 
 ReadChart = Callable[[ChartSpec], bytes]  # the archive
 ReadManifest = Callable[[Component, str], bytes]  # the YAML, by the manifest's name
+Found = Mapping[str, Discovery]  # by component
 FindFile = Callable[[LockedFile], Path]  # where the bytes lie
 
 
@@ -61,21 +65,47 @@ def render_release(
     return tuple(rendered)
 
 
-def check_complete(rendered: Iterable[Rendered]) -> None:
-    """Raises InputError[catalog-incomplete] when an image is named that its component lacks."""
+def check_complete(rendered: Iterable[Rendered]) -> Found:
+    """What discovery finds for each component, when nothing is left unexplained.
+
+    Raises InputError[unclassified] with every string that looks like an image and that no rule
+    explains, and every rule of the catalog that matches nothing.
+    """
+    found: dict[str, Discovery] = {}
     problems: list[str] = []
+    by_component: dict[str, list[Rendered]] = {}
     for one in rendered:
-        what = f"{one.component.name}/{one.name}"
-        listed = [image.reference for image in one.component.images]
-        listed += [image.reference for image in one.component.built_images]
-        problems += missing_images(find_images(one.data, what), listed)
+        by_component.setdefault(one.component.name, []).append(one)
+    for name, parts in by_component.items():
+        documents = ((f"{name}/{one.name}", one.data) for one in parts)
+        found[name] = discover(documents, parts[0].component.rules)
+        problems += [str(one) for one in found[name].unclassified]
+        problems += [f"{name}: rule matches nothing: {one}" for one in found[name].unused_rules]
     if problems:
         raise InputError(
-            "catalog-incomplete",
-            "images are needed that the catalog does not list; they would be missing at the site",
+            "unclassified",
+            "strings look like images and no rule says what they are, or rules match nothing",
             problems=problems,
-            hint="add them under images: in the component.yaml, with the reason",
+            hint="say what they are under rules: in the component.yaml, as docs/discovery.md shows",
         )
+    return found
+
+
+def found_images(found: Found) -> tuple[tuple[str, ImageReference, str], ...]:
+    """Component, image and the reason for everything that was found."""
+    return tuple(
+        (name, image.reference, f"{image.evidence[0].rule}: {image.evidence[0].place}")
+        for name, discovery in sorted(found.items())
+        for image in discovery.images
+    )
+
+
+def discovery_file(found: Found) -> bytes:
+    """manifest/discovery.json: every image, string and rule, for the reviewer and for ``why``."""
+    components = {name: discovery.to_dict() for name, discovery in found.items()}
+    document = {"format": DISCOVERY_FORMAT, "components": components}
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
+    return text.encode() + b"\n"
 
 
 def kubeadm_images(

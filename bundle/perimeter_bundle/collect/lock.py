@@ -23,9 +23,10 @@ from perimeter_bundle.collect.charts import (
     index_url,
 )
 from perimeter_bundle.collect.checksums import MAX_CHECKSUM_BYTES, find_checksum
-from perimeter_bundle.collect.coherence import discover_all, gather_facts, judge_release
+from perimeter_bundle.collect.coherence import gather_facts, judge_release
 from perimeter_bundle.collect.complete import (
     check_complete,
+    found_images,
     kubeadm_images,
     kubeadm_of,
     render_release,
@@ -123,7 +124,7 @@ def lock_release(
     ``pip_environment`` holds pip's settings, for the site's Python packages.
     ``go`` is for images that are compiled; without it nothing of that stays.
     ``on_judgement`` is told what the coherence rules find. Raises NetworkError, IntegrityError,
-    InputError[catalog-incomplete], [incoherent], HostError.
+    InputError[unclassified], [incoherent], HostError.
     """
     locking = _Locking(release, upstream, work, sourcing_of(release))
     files = run_all(
@@ -147,10 +148,10 @@ def lock_release(
         rendered = render_release(release, locking.read_chart, locking.read_manifest, render)
     choice = resolve_site(release, rendered, site, upstream)
     packages = lock_packages(choice, site, upstream, work)
-    check_complete(rendered)
-    facts = gather_facts(release, rendered, discover_all(rendered))
+    found = check_complete(rendered)
+    facts = gather_facts(release, rendered, found)
     from_kubeadm = kubeadm_images(release, files, locking.find_file, work)
-    by_name = wanted_images(release, from_kubeadm)
+    by_name = wanted_images(release, from_kubeadm, found_images(found))
     builds = wanted_builds(release)
     check_known_images(release, {*(one.reference for one in by_name), *_bases_of(builds)})
     wanted = with_site_images(by_name, choice, plain_references(release))

@@ -163,9 +163,11 @@ class WantedSource:
 
 
 def wanted_images(
-    release: Release, from_kubeadm: Sequence[tuple[str, ImageReference]] = ()
+    release: Release,
+    from_kubeadm: Sequence[tuple[str, ImageReference]] = (),
+    found: Sequence[tuple[str, ImageReference, str]] = (),
 ) -> tuple[WantedImage, ...]:
-    """Every image the catalog or the site lists, and those kubeadm listed (component, reference).
+    """Every image the catalog or the site lists, kubeadm listed, or discovery found, with reason.
 
     Those that are compiled are not among them. Raises InputError[name-taken] when the site brings
     another image under a name of the catalog.
@@ -177,6 +179,8 @@ def wanted_images(
             needs.setdefault(image.reference, []).append((component.name, image.why))
     for name, reference in from_kubeadm:
         why = f"kubeadm {release.component(name).version} asks for it"
+        needs.setdefault(reference, []).append((name, why))
+    for name, reference, why in found:
         needs.setdefault(reference, []).append((name, why))
     origins = _add_workloads(release, needs)
     return tuple(

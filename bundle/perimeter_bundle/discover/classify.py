@@ -29,7 +29,7 @@ _MIME = re.compile(
 _HOST_PORT = re.compile(r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9a-f:]+\]):\d{1,5}")
 _HOST_PORT_PATH = re.compile(
     r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:svc|local|localdomain|internal|cluster)"
-    r"(?:\.[a-z0-9-]+)*|localhost|\d+\.\d+\.\d+\.\d+):\d{1,5}(?:/.*)?"
+    r"(?:\.[a-z0-9-]+)*|localhost|\d+\.\d+\.\d+\.\d+):\d{1,5}(?:/[^:@]*)?"
 )
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?:[/:]\d+)?")
 _DIGEST_ALONE = re.compile(r"(?:sha256|sha512|sha1|md5):[0-9a-f]+")
@@ -61,7 +61,6 @@ _ALWAYS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("digest-alone", _whole(_DIGEST_ALONE)),
     ("path", _begin(_PATH)),
     ("address", _whole(_ADDRESS)),
-    ("service-address", _whole(_HOST_PORT_PATH)),
     ("pull-policy", _whole(_PICTURE_POLICY)),
     ("media-type", _whole(_MIME)),
     ("cloud-name", _whole(_CLOUD_NAME)),
@@ -77,6 +76,7 @@ _IN_IMAGE_PLACE: tuple[tuple[str, Callable[[str], bool]], ...] = (
 # where nothing promises an image
 _ELSEWHERE: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("host-and-port", _whole(_HOST_PORT)),
+    ("service-address", _whole(_HOST_PORT_PATH)),
     ("api-version", _whole(_API_VERSION)),
     ("time", _whole(_TIME)),
     ("file-and-line", _whole(_FILE_LINE)),

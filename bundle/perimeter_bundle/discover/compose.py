@@ -14,6 +14,7 @@ from perimeter_bundle.discover.words import Part, Words, part, words
 
 Fields = Mapping[str, str]  # name of the field → its text
 
+_NO_PARTS = frozenset({"true", "false", "yes", "no", "null", "~"})
 _WEAK_TAGS = ("version",)
 
 
@@ -41,17 +42,76 @@ class _Group:
 
 
 def compose(
-    fields: Fields, around: Sequence[Fields] = (), *, under_image: bool = False
+    fields: Fields,
+    around: Sequence[Fields] = (),
+    *,
+    under_image: bool = False,
+    tag: str = "",
 ) -> Iterator[Composed]:
     """Every reference that ``fields`` put together; ``around`` are enclosing ones, nearest first.
 
     ``under_image``: the fields stand in something called an image, so a name alone is enough.
+    ``tag``: what an image without a tag gets when the fields have none.
     """
-    for group in _groups(fields).values():
-        if Part.IMAGE in group.parts or Part.REPOSITORY in group.parts:
-            found = _join(group, around, under_image=under_image)
+    groups = _groups(fields)
+    shared = _shared(groups)
+    for prefix, group in groups.items():
+        if Part.IMAGE not in group.parts and Part.REPOSITORY not in group.parts:
+            continue
+        completed = _with_shared(group, shared)
+        if prefix in shared and any(
+            _with_shared(one, shared) is not one for one in groups.values()
+        ):
+            continue  # it holds what the others have in common
+        found = _join(completed, around, under_image=under_image, tag=tag)
+        if found is not None:
+            yield found
+        yield from _variants(group, groups, around, under_image=under_image)
+
+
+def _shared(groups: Mapping[Words, _Group]) -> dict[Words, _Group]:
+    """The one group of parts that has no image of its own: `DOCKER_REPO` and `DOCKER_TAG`."""
+    holders = {
+        prefix: group
+        for prefix, group in groups.items()
+        if Part.IMAGE not in group.parts
+        and (Part.REGISTRY in group.parts or Part.REPOSITORY in group.parts)
+    }
+    return holders if len(holders) == 1 else {}
+
+
+def _with_shared(group: _Group, shared: Mapping[Words, _Group]) -> _Group:
+    """A bare name takes registry, repository and tag from the group that holds them for all."""
+    image = group.text(Part.IMAGE)
+    own = Part.REGISTRY in group.parts or Part.REPOSITORY in group.parts
+    if not shared or own or not image or "/" in image or _has_tag(image):
+        return group
+    (common,) = shared.values()
+    return _Group({**common.parts, **group.parts})
+
+
+def _variants(
+    group: _Group,
+    groups: Mapping[Words, _Group],
+    around: Sequence[Fields],
+    *,
+    under_image: bool,
+) -> Iterator[Composed]:
+    """`defaultGpuImageVersion` beside `defaultImageVersion`: the same image with another tag."""
+    if Part.TAG not in group.parts:
+        return
+    for prefix, other in groups.items():
+        if prefix[:1] == ("default",) and set(other.parts) == {Part.TAG}:
+            varied = _Group({**group.parts, Part.TAG: other.parts[Part.TAG]})
+            found = _join(varied, around, under_image=under_image, tag="")
             if found is not None:
                 yield found
+
+
+def tag_of(fields: Fields, prefix: Words) -> str:
+    """The tag that ``fields`` hold for names beginning with ``prefix``; empty when none."""
+    group = _groups(fields).get(prefix)
+    return group.text(Part.TAG) if group else ""
 
 
 def _groups(fields: Fields) -> dict[Words, _Group]:
@@ -59,7 +119,7 @@ def _groups(fields: Fields) -> dict[Words, _Group]:
     for name, text in fields.items():
         found = part(name)
         text = text.strip()
-        if found is None or not text or len(text) > 512 or "\n" in text:
+        if found is None or not text or len(text) > 512 or "\n" in text or text in _NO_PARTS:
             continue
         prefix, which = found
         table = groups.setdefault(prefix, {})
@@ -73,9 +133,11 @@ def _is_weak(name: str) -> bool:
     return words(name)[-1:] == _WEAK_TAGS
 
 
-def _join(group: _Group, around: Sequence[Fields], *, under_image: bool) -> Composed | None:
+def _join(
+    group: _Group, around: Sequence[Fields], *, under_image: bool, tag: str
+) -> Composed | None:
     image, repository = group.text(Part.IMAGE), group.text(Part.REPOSITORY)
-    tag, digest = group.text(Part.TAG), group.text(Part.DIGEST)
+    tag, digest = group.text(Part.TAG) or tag, group.text(Part.DIGEST)
     registry, used_registry = group.text(Part.REGISTRY), group.name(Part.REGISTRY)
     used = [group.name(which) for which in (Part.IMAGE, Part.REPOSITORY)]
     base = image
@@ -136,6 +198,8 @@ def _inherited(around: Sequence[Fields]) -> tuple[str, str]:
 
 
 def _with_tag(base: str, tag: str, digest: str) -> str:
+    if "{" not in tag:
+        tag = tag.replace("+", "-")  # a version may have it, a tag may not
     if tag.startswith("sha256:"):
         tag, digest = "", tag
     if digest and not digest.startswith("sha256:"):

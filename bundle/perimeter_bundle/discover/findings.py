@@ -93,10 +93,11 @@ class Findings:
             bound = Bound(name, parts, text, root.source, root.object, composed, reference)
             self.bound.setdefault(parts[-1], []).append(bound)
 
-    def values_of(self, name: str, place: Place) -> tuple[str, ...]:
+    def values_of(self, name: str, place: Place, *, whole: bool = True) -> tuple[str, ...]:
         """What ``name`` stands for, nearest object first; empty when nothing is called so.
 
         The same name is asked for first; then one that ends alike (`ProxyImage`, `proxy.image`).
+        ``whole``: rather a complete reference than the part that is written there.
         """
         wanted = words(name)
         if not wanted:
@@ -110,7 +111,7 @@ class Findings:
         for choice in (exact, candidates):
             for near in _by_nearness(choice, place):
                 texts = [text for bound in near for text in self._texts(bound)]
-                best = [t for b in near if b.composed for t in self._texts(b)] or texts
+                best = [t for b in near if b.composed is whole for t in self._texts(b)] or texts
                 found = tuple(sorted({text for text in best if text}))
                 if found:
                     return found

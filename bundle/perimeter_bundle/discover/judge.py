@@ -21,6 +21,7 @@ from perimeter_bundle.discover.values import Place
 from perimeter_bundle.discover.words import Position, is_prefix_name
 from perimeter_bundle.model.reference import ImageReference
 
+_IMAGE_SCHEMES = ("docker://", "docker-pullable://")
 _SPACE = re.compile(r"\s")
 
 
@@ -48,7 +49,10 @@ _NOTHING = Verdict(Kind.NOTHING)
 
 def judge(written: str, promise: Position) -> Verdict:
     """What ``written`` is in a field whose name promises this much."""
-    text = without_scheme(written.strip().strip("\"'"))
+    stripped = written.strip().strip("\"'")
+    text = without_scheme(stripped)
+    if stripped.startswith(_IMAGE_SCHEMES):
+        promise = Position.CONTAINER  # whatever the field is called
     if not text or len(text) > 1024:
         return _NOTHING
     if is_unmistakable(text):

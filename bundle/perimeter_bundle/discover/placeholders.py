@@ -12,7 +12,7 @@ from itertools import product
 
 from perimeter_bundle.discover.findings import Findings, Pending
 from perimeter_bundle.discover.judge import judge_into
-from perimeter_bundle.discover.shapes import parse_reference
+from perimeter_bundle.discover.shapes import parse_reference, without_scheme
 from perimeter_bundle.discover.words import Position
 
 MAX_CHOICES = 64
@@ -50,15 +50,19 @@ def neutral(text: str) -> str:
 def resolve_pending(pending: Pending, findings: Findings) -> None:
     """Puts into ``findings`` what the string stands for, or that nobody can say."""
     local = dict(pending.local)
-
-    def lookup(name: str) -> Sequence[str]:
-        if name in local and local[name] != pending.text:
-            return [local[name]]
-        return findings.values_of(_HOLDERS.sub("", name), pending.place)
-
     missing: set[str] = set()
-    texts = sorted(set(_expand(pending.text, lookup, missing, 0)))
-    good = [text for text in texts if parse_reference(text) is not None]
+
+    def filled(*, whole: bool) -> list[str]:
+        def lookup(name: str) -> Sequence[str]:
+            if name in local and local[name] != pending.text:
+                return [local[name]]
+            return findings.values_of(_HOLDERS.sub("", name), pending.place, whole=whole)
+
+        texts = sorted(set(_expand(pending.text, lookup, missing, 0)))
+        return [text for text in texts if parse_reference(without_scheme(text)) is not None]
+
+    # `{{ .hub }}/{{ .image }}:{{ .tag }}` wants parts, `{{ .Image }}` the whole
+    good = filled(whole=neutral(pending.text) == "x") or filled(whole=True)
     for text in good:
         judge_into(
             findings, text, Position.CONTAINER, pending.place, pending.rule, written=pending.text

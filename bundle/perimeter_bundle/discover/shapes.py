@@ -55,6 +55,7 @@ _VERSION_TAG = re.compile(
     r"|(?:latest|stable|main|master|edge|nightly|devel|canary|release)(?:[._-][A-Za-z0-9._-]*)?"
     r"|[0-9a-f]{7,40}"
 )
+_SHORT_VERSION = re.compile(r"[a-z][a-z0-9._-]*:\d{1,3}")  # postgres:12; ports are longer
 _PORT = re.compile(r"\d{1,5}")
 _FILE = re.compile(
     r"\.(?:go|py|sh|js|ts|java|rs|c|h|cc|cpp|rb|lua|md|txt|ya?ml|json|toml|conf|cfg|ini|html?|css|"
@@ -156,7 +157,11 @@ def is_complete_reference(text: str) -> bool:
     if found is None:
         return False
     if found["tag"]:
-        return is_version_tag(found["tag"]) or "/" in text
+        return (
+            is_version_tag(found["tag"])
+            or "/" in text
+            or _SHORT_VERSION.fullmatch(text) is not None
+        )
     return bool(found["host"]) and (_is_host(found["host"]) or is_registry(found["host"]))
 
 

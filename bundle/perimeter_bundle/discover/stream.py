@@ -7,6 +7,7 @@ are made from libyaml's nodes directly, so a key that stands twice and an alias 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ try:
     from yaml import CBaseLoader as _Loader
 except ImportError:  # PyYAML without libyaml: slower, the same nodes
     from yaml import BaseLoader as _Loader  # type: ignore[assignment]
+
+_DEEP_LINE = re.compile(rf"^[ \t?:-]{{{MAX_DEPTH},}}", re.MULTILINE)
 
 Tree = dict[str, "Tree"] | list["Tree"] | str
 
@@ -69,6 +72,7 @@ def parse_trees(text: str, *, first_line: int = 1, limit: int = MAX_NODES) -> It
             yield parsed
             return
     try:
+        _check_depth(text, first_line)
         for node in yaml.compose_all(text, Loader=_Loader):
             tree = _Builder(limit, first_line).build(node, 0)
             if tree:
@@ -82,6 +86,26 @@ def parse_trees(text: str, *, first_line: int = 1, limit: int = MAX_NODES) -> It
             raise
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise TreeError(f"is not YAML: {reason[:300]}".replace("\n", " ")) from error
+
+
+def _check_depth(text: str, first_line: int) -> None:
+    """Raises TreeError for nesting that would overflow the stack of libyaml's composer.
+
+    Brackets and leading marks bound the depth from above, those in strings included; only where
+    they allow too much is the text read event by event.
+    """
+    brackets = text.count("[") + text.count("{")
+    if brackets < MAX_DEPTH and _DEEP_LINE.search(text) is None:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = first_line + (event.start_mark.line if event.start_mark else 0)
+                raise TreeError(f"line {line}: nested deeper than {MAX_DEPTH}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _chunks(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -75,11 +75,13 @@ def position(name: str) -> Position:
         # all in lower case: dockerimage, baseimage
         return Position.WEAK if parts and _CASE.search(parts[-1]) else Position.NONE
     after = parts[at + 1 :]
+    if _is_related(parts):
+        return Position.STRONG
     if not after:
         return Position.STRONG if parts[at] in ("image", "img") else Position.WEAK
     if set(after) <= _NAME_OF_IMAGE:
         return Position.STRONG
-    return Position.NONE if set(after) & _ABOUT and not _is_related(parts) else Position.WEAK
+    return Position.NONE if set(after) & _ABOUT else Position.WEAK
 
 
 def _is_related(parts: Words) -> bool:

@@ -80,6 +80,8 @@ def test_arguments_that_are_no_images(arguments: list[str]) -> None:
             "3.5.0=quay.io/a/k:0.1-3.5.0\n3.5.1=quay.io/a/k:0.1-3.5.1\n",
             {"quay.io/a/k:0.1-3.5.0", "quay.io/a/k:0.1-3.5.1"},
         ),
+        ("RELATED_IMAGE_DB", "postgres:12", {"docker.io/library/postgres:12"}),
+        ("LOCAL_IMAGE", "127.0.0.1:5000/a/b:1", {"127.0.0.1:5000/a/b:1"}),
         ("SOMETHING", "registry.acme.io:5000/x/y:1.0", {"registry.acme.io:5000/x/y:1.0"}),
         ("IMAGE_PULL_POLICY", "Always", set()),
         ("SERVER", "quay.io", set()),
@@ -124,6 +126,7 @@ def test_an_argument_stands_for_a_variable() -> None:
         ({"images": [{"name": "old", "newName": "quay.io/a/new", "newTag": "3"}]}, None),
         ({"baseImage": "quay.io/a/b", "tag": "v9"}, {"quay.io/a/b:v9"}),
         ({"sidecarImage": "a/b", "sidecarImageTag": "2"}, {"docker.io/a/b:2"}),
+        ({"image": {"prefix": "acme", "name": "a", "tag": "1a2b"}}, {"docker.io/acme/a:1a2b"}),
         ({"image": "quay.io/a/b:1", "version": "9"}, {"quay.io/a/b:1"}),
     ],
 )
@@ -142,6 +145,8 @@ def test_references_split_over_fields(document: dict[str, object], wanted: set[s
         {"repository": "https://charts.acme.io", "version": "1.2.3", "chart": "x"},
         {"repo": "https://github.com/a/b", "tag": "v1"},
         {"image": ""},
+        {"runtimes": [{"kind": "go:1.11"}]},
+        {"pickImage": "true", "hideRegistry": "true", "hideTag": "false"},
         {"image": "", "repository": "", "version": ""},
         {"imageType": "png", "profileimage": "me", "imagePullPolicy": "Always"},
         {"properties": {"image": {"type": "string"}}, "required": ["image", "name"]},
@@ -154,6 +159,52 @@ def test_fields_that_name_no_image(document: dict[str, object]) -> None:
     assert images(config_map({"c.yaml": json.dumps(document)})) == set()
     resource = json.dumps({"kind": "Thing", "metadata": {"name": "t"}, "spec": document})
     assert images(resource) == set()
+
+
+def test_one_registry_and_tag_serve_several_names() -> None:
+    names = {
+        "DOCKER_REPO": "docker.io/acme",
+        "DOCKER_TAG": "v3",
+        "WEB_IMAGE": "web",
+        "X_IMAGE": "x",
+    }
+    env = [{"name": name, "value": value} for name, value in names.items()]
+    assert images(pod({"name": "c", "env": env})) == {
+        "docker.io/acme/web:v3",
+        "docker.io/acme/x:v3",
+    }
+
+
+def test_versions_of_variants_of_an_image() -> None:
+    text = '{"image": "a/b", "defaultImageVersion": "1.0", "defaultGpuImageVersion": "1.0-gpu"}'
+    assert images(config_map({"x": text})) == {"docker.io/a/b:1.0", "docker.io/a/b:1.0-gpu"}
+
+
+def test_the_version_stands_beside_the_image_or_in_the_specification_around_it() -> None:
+    text = '{"proxyImage": {"imageName": "quay.io/a/p"}, "proxyVersion": "v1.2"}'
+    assert images(config_map({"x": text})) == {"quay.io/a/p:v1.2"}
+    spec = {"version": "v1.17.4+k1", "upgrade": {"image": "acme/up"}, "db": {"baseImage": "a/db"}}
+    resource = json.dumps({"kind": "Plan", "metadata": {"name": "p"}, "spec": spec})
+    assert images(resource) == {"docker.io/acme/up:v1.17.4-k1", "docker.io/a/db:v1.17.4-k1"}
+
+
+def test_a_template_puts_parts_together() -> None:
+    image = "{{ .Values.g.hub }}/{{ .Values.g.p.image }}:{{ .Values.g.tag }}"
+    template = f"x:\n {{{{ if .y }}}}\n  image: {image}\n"
+    values = json.dumps({"g": {"hub": "gcr.io/a", "tag": "1.2", "p": {"image": "proxy"}}})
+    assert images(config_map({"t": template, "values": values})) == {"gcr.io/a/proxy:1.2"}
+
+
+def test_settings_in_toml_and_addresses_of_images() -> None:
+    assert images(config_map({"c.toml": '[run]\n  image = "busybox"\n  image_type = "x"\n'})) == {
+        "docker.io/library/busybox:latest"
+    }
+    resource = {
+        "kind": "Volume",
+        "metadata": {"name": "v"},
+        "source": {"url": "docker://acme/disk"},
+    }
+    assert images(json.dumps(resource)) == {"docker.io/acme/disk:latest"}
 
 
 def test_documents_in_strings_in_strings_and_in_base64() -> None:
@@ -251,6 +302,8 @@ def test_descriptions_and_examples_name_no_image_to_pull() -> None:
                 properties:
                   image: {type: string, description: "such as quay.io/a/prose:1"}
                   sideImage: {type: string, default: "quay.io/a/default:1"}
+                  baseImage: {type: string, default: "quay.io/a/completed"}
+                  tag: {type: string}
                   mode: {type: string, default: "auto", enum: [auto, "a/b:1"]}
         ---
         kind: ConfigMap
@@ -273,3 +326,10 @@ def test_a_name_at_a_registry_without_a_tag_is_a_question() -> None:
     assert [one.why for one in found.unclassified] == [
         "names a registry, but neither tag nor digest"
     ]
+
+
+def test_parts_without_any_tag_are_a_question() -> None:
+    env = [{"name": "DB_IMAGE", "value": "a/db"}, {"name": "DB_IMAGE_REGISTRY", "value": "quay.io"}]
+    found = discovered(pod({"name": "c", "env": env}))
+    assert found.images == ()
+    assert [one.text for one in found.unclassified] == ["quay.io/a/db"]

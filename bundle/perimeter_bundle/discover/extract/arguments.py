@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from perimeter_bundle.discover.compose import compose
-from perimeter_bundle.discover.extract.note import note
+from perimeter_bundle.discover.extract.note import note, note_composed
 from perimeter_bundle.discover.extract.text import scan_text
 from perimeter_bundle.discover.findings import Findings
 from perimeter_bundle.discover.placeholders import has_placeholder
@@ -101,13 +101,6 @@ def _composed(spot: Spot, fields: dict[str, tuple[int, str]], findings: Findings
     for found in compose({name: text for name, (_, text) in fields.items()}):
         index = fields[found.main][0]
         place = Spot("", spot.root, index, spot).place()
-        note(
-            findings,
-            found.text,
-            Position.CONTAINER,
-            place,
-            "split-arguments",
-            written=found.written,
-        )
+        note_composed(findings, found, place, "split-arguments")
         explained += [fields[name][0] for name in found.used]
     return explained

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perimeter_bundle.discover.compose import compose
+from perimeter_bundle.discover.compose import compose, tag_of
 from perimeter_bundle.discover.extract.containers import is_container
-from perimeter_bundle.discover.extract.note import note
+from perimeter_bundle.discover.extract.note import note_composed
 from perimeter_bundle.discover.findings import Findings
+from perimeter_bundle.discover.shapes import is_version_tag
 from perimeter_bundle.discover.spots import Spot
 from perimeter_bundle.discover.stream import Tree
-from perimeter_bundle.discover.words import Position, part, position
+from perimeter_bundle.discover.words import Position, part, position, words
 
+_VERSIONS_UP = 2  # mappings around an image in which a version still speaks of it
 # kustomize and others write an image as a mapping of its own
-_UNDER_IMAGE = {"newName": "image", "newTag": "tag", "name": "image", "reference": "image"}
+_UNDER_IMAGE = {
+    "newName": "image",
+    "newTag": "tag",
+    "name": "image",
+    "reference": "image",
+    "prefix": "repository",
+}
 
 
 def split_fields(spot: Spot, findings: Findings) -> set[str]:
@@ -35,18 +43,14 @@ def split_fields(spot: Spot, findings: Findings) -> set[str]:
     if is_container(spot):
         return set()
     explained: set[str] = set()
-    for found in compose(fields, tuple(_around(spot)), under_image=under_image):
+    tag = _tag_around(spot)
+    for found in compose(fields, tuple(_around(spot)), under_image=under_image, tag=tag):
         main = renamed.get(found.main, found.main)
         place = spot.child(main).place()
-        note(
-            findings,
-            found.text,
-            Position.CONTAINER,
-            place,
-            "split-fields",
-            written=found.written,
-        )
+        note_composed(findings, found, place, "split-fields")
         findings.bind(spot.child(main).path, found.text, spot.root, composed=True)
+        for name in found.used:
+            findings.bind(spot.child(renamed.get(name, name)).path, fields[name], spot.root)
         explained.update(renamed.get(name, name) for name in found.used)
     if explained & set(renamed.values()):
         explained.update(name for name in _UNDER_IMAGE if name in node)
@@ -63,6 +67,28 @@ def switched_off(spot: Spot, findings: Findings) -> set[str]:
         return set()
     findings.no_image(image, spot.child("image").place(), "switched-off-and-incomplete")
     return {"image"}
+
+
+def _tag_around(spot: Spot) -> str:
+    """The tag for an image that has none, from the mappings around it.
+
+    Beside `proxyImage: {name: …}` stands `proxyVersion`; in the specification of a resource
+    `version` is that of all it runs.
+    """
+    outer = [one for one in spot.around() if isinstance(one.node, dict)]
+    if isinstance(spot.key, str) and outer:
+        parts = words(spot.key)
+        if parts[-1:] == ("image",):
+            found = tag_of(_scalars(outer[0].table), parts[:-1])
+            if found:
+                return found
+    if spot.root.prefix or spot.root.kind in ("ConfigMap", "Secret"):
+        return ""
+    for one in outer[:_VERSIONS_UP]:
+        found = tag_of(_scalars(one.table), ())
+        if is_version_tag(found.replace("+", "-")):
+            return found
+    return ""
 
 
 def _is_under_image(spot: Spot) -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from perimeter_bundle.discover.compose import compose
-from perimeter_bundle.discover.extract.note import note
+from perimeter_bundle.discover.extract.note import note_composed
 from perimeter_bundle.discover.findings import Findings
 from perimeter_bundle.discover.spots import Spot
-from perimeter_bundle.discover.words import Position
 
 _VALUES = ("value", "default", "defaultValue")
 
@@ -48,14 +47,7 @@ def split_variables(spot: Spot, findings: Findings) -> set[int]:
     for found in compose(fields):
         index = index_of[found.main]
         place = Spot(node[index], spot.root, index, spot).child("value").place()
-        note(
-            findings,
-            found.text,
-            Position.CONTAINER,
-            place,
-            "split-variables",
-            written=found.written,
-        )
+        note_composed(findings, found, place, "split-variables")
         findings.bind(found.main, found.text, spot.root, composed=True)
         explained.update(index_of[name] for name in found.used)
     return explained

@@ -5,8 +5,9 @@ from __future__ import annotations
 from perimeter_bundle.discover.extract.note import note
 from perimeter_bundle.discover.extract.text import scan_prose, scan_text
 from perimeter_bundle.discover.findings import Findings
+from perimeter_bundle.discover.shapes import is_complete_reference, is_like_reference
 from perimeter_bundle.discover.spots import Spot
-from perimeter_bundle.discover.words import Part, Position, is_prose, part
+from perimeter_bundle.discover.words import Part, Position, is_prose, part, word_set, words
 
 _RULE_OF_POSITION = {
     Position.NONE: "reference-form",
@@ -14,6 +15,8 @@ _RULE_OF_POSITION = {
     Position.STRONG: "image-field",
     Position.CONTAINER: "container-image",
 }
+# fields that say what something is, not where it comes from: `kind: go:1.11`
+_KINDS = word_set("kind type class id key model runtime language version label protocol")
 # values worth remembering for placeholders: parts of references
 _REMEMBERED = frozenset({Part.IMAGE, Part.REPOSITORY, Part.REGISTRY, Part.TAG, Part.DIGEST})
 
@@ -25,6 +28,13 @@ def single_value(spot: Spot, findings: Findings, text: str) -> None:
     _remember(spot, findings, text)
     if promise is Position.STRONG and _is_plain_holder(spot, text):
         promise = Position.CONTAINER
+    if promise is not Position.NONE and _is_of_machine(spot) and not is_complete_reference(text):
+        findings.no_image(text, spot.place(), "machine-image")
+        return
+    if promise is Position.NONE and "/" not in text and words(name) and words(name)[-1] in _KINDS:
+        if is_like_reference(text):
+            findings.no_image(text, spot.place(), "name-and-version")
+        return
     rule = _rule(spot, promise)
     if "," in text or "=" in text:
         scan_text(text, spot.place(), findings, spot.root, promise=promise, rule=rule)
@@ -57,6 +67,12 @@ def prose(spot: Spot, findings: Findings, text: str) -> bool:
         return False
     scan_prose(text, spot.place(), findings)
     return True
+
+
+def _is_of_machine(spot: Spot) -> bool:
+    """Images of machines (Cluster API, autoscalers of nodes) are no container images."""
+    kind = words(spot.root.kind)
+    return "machine" in kind or kind[-2:] == ("node", "class")
 
 
 def _is_below_prose(spot: Spot) -> bool:

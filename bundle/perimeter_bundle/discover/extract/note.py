@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from perimeter_bundle.discover.compose import Composed
 from perimeter_bundle.discover.findings import Findings, Pending
 from perimeter_bundle.discover.judge import judge_into
 from perimeter_bundle.discover.placeholders import has_placeholder, neutral
@@ -12,6 +13,7 @@ from perimeter_bundle.discover.values import Place
 from perimeter_bundle.discover.words import Position
 
 MAX_WRITTEN = 1024
+Locals = Sequence[tuple[str, str]]
 
 
 def note(
@@ -22,7 +24,7 @@ def note(
     rule: str,
     *,
     written: str | None = None,
-    local: Sequence[tuple[str, str]] = (),
+    local: Locals = (),
     name: str = "",
 ) -> bool:
     """Judges ``text``, or keeps it until its placeholders can be resolved; whether it did."""
@@ -37,3 +39,21 @@ def note(
         if promise < Position.STRONG:
             return False
     return judge_into(findings, text, promise, place, rule, written=written, name=name)
+
+
+def note_composed(
+    findings: Findings, found: Composed, place: Place, rule: str, local: Locals = ()
+) -> None:
+    """Notes what was put together; without any tag it is still a part, and a question."""
+    if "@" in found.text or ":" in found.text.rpartition("/")[2]:
+        note(
+            findings,
+            found.text,
+            Position.CONTAINER,
+            place,
+            rule,
+            written=found.written,
+            local=local,
+        )
+    else:
+        findings.repository(found.text, place, "put together from parts, and none is a tag")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from perimeter_bundle.discover.compose import compose
-from perimeter_bundle.discover.extract.note import note
+from perimeter_bundle.discover.extract.note import note, note_composed
 from perimeter_bundle.discover.findings import Findings, PendingSource
 from perimeter_bundle.discover.opened import python_tree
 from perimeter_bundle.discover.shapes import is_unmistakable, parse_reference
@@ -56,14 +56,7 @@ class _Reader:
         parts: set[str] = set()
         for found in compose(fields):
             place = self._place(self._line_of(words(found.main)))
-            note(
-                self.findings,
-                found.text,
-                Position.CONTAINER,
-                place,
-                "python-assignments",
-                written=found.written,
-            )
+            note_composed(self.findings, found, place, "python-assignments")
             parts.update(fields[name] for name in found.used)
         return parts
 

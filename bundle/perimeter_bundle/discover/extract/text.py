@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from perimeter_bundle.discover.classify import not_image_rule
 from perimeter_bundle.discover.compose import compose
-from perimeter_bundle.discover.extract.note import note
+from perimeter_bundle.discover.extract.note import note, note_composed
 from perimeter_bundle.discover.findings import Findings
 from perimeter_bundle.discover.placeholders import has_placeholder, neutral
 from perimeter_bundle.discover.shapes import (
@@ -108,15 +109,7 @@ def _compose_pairs(pairs: dict[str, str], text: _Text) -> set[str]:
     """`FOO_IMAGE=` and `FOO_TAG=` of one text."""
     used: set[str] = set()
     for found in compose(pairs):
-        note(
-            text.findings,
-            found.text,
-            Position.CONTAINER,
-            text.place,
-            "split-assignments",
-            written=found.written,
-            local=text.local,
-        )
+        note_composed(text.findings, found, text.place, "split-assignments", text.local)
         used.update(found.used)
     return used
 
@@ -125,7 +118,7 @@ def _scan_line(line: str, text: _Text, composed: set[str]) -> None:
     seen: set[str] = set()
     pair = _PAIR.match(line)
     if pair and pair["value"] and pair["key"] not in composed:
-        _value(pair["key"], pair["value"], text, seen, "assignment")
+        _value(pair["key"], pair["value"], text, seen, "assignment", sign=pair["sign"])
     elif pair and pair["key"] in composed:
         return
     for found in _FLAG.finditer(line):
@@ -139,7 +132,9 @@ def _scan_line(line: str, text: _Text, composed: set[str]) -> None:
     _tokens(line, text, seen)
 
 
-def _value(key: str, value: str, text: _Text, seen: set[str], rule: str) -> None:
+def _value(
+    key: str, value: str, text: _Text, seen: set[str], rule: str, *, sign: str = ":"
+) -> None:
     value = value.strip().rstrip(",").strip().strip("\"'")
     promise = position(key)
     if promise is Position.NONE or not value:
@@ -149,10 +144,16 @@ def _value(key: str, value: str, text: _Text, seen: set[str], rule: str) -> None
         return
     if is_template and any(char.isspace() for char in neutral(value)):
         return
-    if promise is Position.STRONG and ("/" in value or ":" in value or is_template):
-        promise = Position.CONTAINER if not is_template else promise
+    is_assigned = rule == "assignment" and sign != ":"
+    if promise is Position.STRONG and not is_template and _is_value(value, assigned=is_assigned):
+        promise = Position.CONTAINER
     if note(text.findings, value, promise, text.place, rule, local=text.local, name=key):
         seen.add(value)
+
+
+def _is_value(value: str, *, assigned: bool) -> bool:
+    """Whether it is surely a value: `image = "busybox"` is one, a word after a colon may not be."""
+    return "/" in value or ":" in value or (assigned and not not_image_rule(value, Position.STRONG))
 
 
 def _after_verbs(line: str) -> Iterator[str]:
