@@ -145,12 +145,12 @@ def test_a_source_is_locked_built_rendered_and_verified(forest: Forest, tmp_path
     assert bundle.manifest.find("perimeter.internal/files/kustomize/kustomize:v1-amd64")
 
 
-def test_a_kustomization_that_names_an_unlisted_image_is_refused(forest: Forest) -> None:
+def test_an_image_that_only_a_kustomization_names_is_locked_with_its_place(forest: Forest) -> None:
     path = forest.mini.catalog_root / "trees" / "component.yaml"
     path.write_text(path.read_text().replace("example/shop:1.0", "example/zcopy:1.0"))
-    with pytest.raises(PerimeterError) as caught:
-        forest.mini.lock()
-    assert f"{forest.mini.host}/example/shop:1.0" in str(caught.value)
+    images = {str(image.reference): image for image in forest.mini.lock().images}
+    why = images[f"{forest.mini.host}/example/shop:1.0"].why
+    assert any(line.startswith("trees: ") and "image: trees/" in line for line in why), why
 
 
 def brought(forest: Forest, locked: LockedSource, target: Path, *, check_tag: bool = True) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
 from perimeter_bundle.discover.findings import Findings
-from perimeter_bundle.discover.rules import ComposeRule, Rules
+from perimeter_bundle.discover.rules import ComposeRule, Rules, matches_glob
 from perimeter_bundle.discover.shapes import parse_reference
 from perimeter_bundle.discover.spots import join_path, object_name
 from perimeter_bundle.discover.stream import Document, Tree, TreeError, parse_trees
@@ -42,7 +41,7 @@ class RuleUse:
             return
         _, name = object_name(document.tree)
         for rule, field, take in self._wanted:
-            if fnmatchcase(name, take.object):
+            if matches_glob(name, take.object):
                 for path, text in _values_at(document.tree, take.path):
                     place = Place(document.source, name, path)
                     self._taken.setdefault((rule.name, field), set()).add((text, place))
@@ -136,7 +135,7 @@ def _values_at(tree: Tree, path: str) -> Iterator[tuple[str, str]]:
     """Scalars whose path matches the glob; ` -> ` goes on inside a string that is a document."""
     outer, into, inner = path.partition(_INTO_STRING)
     for found, text in _scalars(tree, []):
-        if not fnmatchcase(found, outer):
+        if not matches_glob(found, outer):
             continue
         if not into:
             yield found, text

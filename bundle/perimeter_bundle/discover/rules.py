@@ -5,11 +5,23 @@ They hold what is particular to one product; what is true of many is an extracto
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from perimeter_bundle.discover.values import Place
+
+
+@lru_cache(maxsize=4096)
+def _pattern(glob: str) -> re.Pattern[str]:
+    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in glob)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def matches_glob(text: str, glob: str) -> bool:
+    """Whether ``text`` fits: `*` and `?` stand for others, brackets for themselves."""
+    return _pattern(glob).fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class ExcludeRule:
 
     def matches(self, reference: str, place: Place) -> bool:
         """Whether it is about this reference at this place."""
-        return fnmatchcase(reference, self.image) and _at(place, self.object, self.path)
+        return matches_glob(reference, self.image) and _at(place, self.object, self.path)
 
     def __str__(self) -> str:
         return f"exclude {self.image}{_where(self.object, self.path)}"
@@ -58,7 +70,7 @@ class NotImageRule:
 
     def matches(self, text: str, place: Place) -> bool:
         """Whether it is about this string at this place."""
-        return fnmatchcase(text, self.text) and _at(place, self.object, self.path)
+        return matches_glob(text, self.text) and _at(place, self.object, self.path)
 
     def __str__(self) -> str:
         return f"not_images {self.text}{_where(self.object, self.path)}"
@@ -77,7 +89,7 @@ NO_RULES = Rules()
 
 
 def _at(place: Place, object_glob: str, path_glob: str) -> bool:
-    return fnmatchcase(place.object, object_glob) and fnmatchcase(place.path, path_glob)
+    return matches_glob(place.object, object_glob) and matches_glob(place.path, path_glob)
 
 
 def _where(object_glob: str, path_glob: str) -> str:

@@ -107,6 +107,7 @@ _ENDINGS: tuple[tuple[Words, Part], ...] = (
     (("docker", "registry"), Part.REGISTRY),
     (("image", "hub"), Part.REGISTRY),
     (("registry",), Part.REGISTRY),
+    (("repo", "url"), Part.REGISTRY),
     (("hub",), Part.REGISTRY),
     (("image", "repository"), Part.REPOSITORY),
     (("image", "repo"), Part.REPOSITORY),

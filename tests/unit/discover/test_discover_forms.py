@@ -333,3 +333,18 @@ def test_parts_without_any_tag_are_a_question() -> None:
     found = discovered(pod({"name": "c", "env": env}))
     assert found.images == ()
     assert [one.text for one in found.unclassified] == ["quay.io/a/db"]
+
+
+def test_a_field_that_names_its_image_holds_a_bare_name() -> None:
+    resource = {"kind": "T", "metadata": {"name": "t"}, "spec": {"moveResultsImage": "busybox"}}
+    assert images(json.dumps(resource)) == {"docker.io/library/busybox:latest"}
+
+
+def test_an_annotation_says_where_something_came_from() -> None:
+    metadata = {"name": "t", "annotations": {"a.io/imported-from": "quay.io/a/b"}}
+    assert images(json.dumps({"kind": "T", "metadata": metadata})) == set()
+
+
+def test_a_list_of_prefixes_names_and_tags() -> None:
+    text = '{"boxes": [{"prefix": "acme", "name": "skeleton", "tag": "1a2b3c4"}]}'
+    assert images(config_map({"x": text})) == {"docker.io/acme/skeleton:1a2b3c4"}

@@ -31,7 +31,7 @@ def split_fields(spot: Spot, findings: Findings) -> set[str]:
     """
     node = spot.table
     fields = _scalars(node)
-    under_image = _is_under_image(spot)
+    under_image = _is_under_image(spot) or fields.keys() >= {"prefix", "name", "tag"}
     renamed: dict[str, str] = {}
     if under_image:
         for name, role in _UNDER_IMAGE.items():  # the new name before the old one

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from perimeter_bundle.discover.classify import not_image_rule
 from perimeter_bundle.discover.extract.note import note
 from perimeter_bundle.discover.extract.text import scan_prose, scan_text
 from perimeter_bundle.discover.findings import Findings
-from perimeter_bundle.discover.shapes import is_complete_reference, is_like_reference
+from perimeter_bundle.discover.shapes import (
+    is_complete_reference,
+    is_like_reference,
+    is_unmistakable,
+    names_registry,
+)
 from perimeter_bundle.discover.spots import Spot
 from perimeter_bundle.discover.words import Part, Position, is_prose, part, word_set, words
 
@@ -26,8 +32,12 @@ def single_value(spot: Spot, findings: Findings, text: str) -> None:
     promise = spot.position()
     name = spot.name
     _remember(spot, findings, text)
-    if promise is Position.STRONG and _is_plain_holder(spot, text):
+    is_whole = promise is Position.STRONG and _is_plain_holder(spot, text)
+    if is_whole and not not_image_rule(text, Position.STRONG):
         promise = Position.CONTAINER
+    if _is_untagged_annotation(spot, text):
+        findings.no_image(text, spot.place(), "annotation")
+        return
     if promise is not Position.NONE and _is_of_machine(spot) and not is_complete_reference(text):
         findings.no_image(text, spot.place(), "machine-image")
         return
@@ -69,6 +79,12 @@ def prose(spot: Spot, findings: Findings, text: str) -> bool:
     return True
 
 
+def _is_untagged_annotation(spot: Spot, text: str) -> bool:
+    """Where something came from; a name without a tag in an annotation pulls nothing."""
+    is_annotation = spot.parent is not None and spot.parent.key in ("annotations", "labels")
+    return is_annotation and names_registry(text) and not is_unmistakable(text)
+
+
 def _is_of_machine(spot: Spot) -> bool:
     """Images of machines (Cluster API, autoscalers of nodes) are no container images."""
     kind = words(spot.root.kind)
@@ -92,7 +108,9 @@ def _is_plain_holder(spot: Spot, text: str) -> bool:
     """
     if spot.key in ("value", "default") and spot.name != spot.key:
         return True
-    return _is_data_key(spot)
+    # `moveResultsImage: busybox` of a resource; a plain `image` may be of something else
+    is_named = not spot.root.prefix and len(words(spot.name)) > 1
+    return is_named or _is_data_key(spot)
 
 
 def _remember(spot: Spot, findings: Findings, text: str) -> None:
