@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from perimeter_bundle.collect.chart_folder import is_chart, render_own_chart
 from perimeter_bundle.discover.discover import discover as discover_objects
 from perimeter_bundle.discover.files import read_objects
 from perimeter_bundle.discover.values import Discovery
@@ -21,16 +22,18 @@ from perimeter_bundle.terminal.text import text_table
 def discover(output: Output, path: Path) -> ExitStatus:
     """Which images Kubernetes objects will pull, each with the places that say so.
 
-    PATH is a rendered file (.yaml, .yml, .json, also .gz) or a folder of such files; nothing else
-    is needed, no catalog and no network. Ends with status 2 when a string looks like an image and
-    no rule explains it; the result is printed all the same.
+    PATH is a rendered file (.yaml, .yml, .json, also .gz), a folder of such files, or a Helm
+    chart (folder or .tgz), which is rendered with its own values. No catalog and no network is
+    needed. Ends with status 2 when a string looks like an image and no rule explains it; the
+    result is printed all the same.
 
     \b
     Examples:
       perimeter-bundle discover rendered.yaml
       perimeter-bundle discover rendered/ --json
     """
-    found = discover_objects(read_objects(path))
+    documents = [render_own_chart(path)] if is_chart(path) else read_objects(path)
+    found = discover_objects(documents)
     output.result(found.to_dict(), _text(found))
     error = unclassified_error(found)
     if error is None:
