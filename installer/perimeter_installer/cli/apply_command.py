@@ -55,6 +55,9 @@ def apply(
     Shows its plan first. A second run reports zero changes; an interrupted one goes on at the step
     that was not finished. What Ansible says in full is in .perimeter/logs beside site.yaml.
 
+    A bundle may carry components that this version does not install: they are named and nothing is
+    changed, unless single steps are asked for.
+
     \b
     Examples:
       perimeter-install apply --site site.yaml --bundle /media/disc/2026.11
