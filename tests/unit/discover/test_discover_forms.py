@@ -348,3 +348,9 @@ def test_an_annotation_says_where_something_came_from() -> None:
 def test_a_list_of_prefixes_names_and_tags() -> None:
     text = '{"boxes": [{"prefix": "acme", "name": "skeleton", "tag": "1a2b3c4"}]}'
     assert images(config_map({"x": text})) == {"docker.io/acme/skeleton:1a2b3c4"}
+
+
+def test_an_image_split_over_fields_of_what_is_called_a_container() -> None:
+    container = {"repository": "nvcr.io/n", "image": "cuda", "version": "11.2-base"}
+    resource = {"kind": "T", "metadata": {"name": "t"}, "spec": {"initContainer": container}}
+    assert images(json.dumps(resource)) == {"nvcr.io/n/cuda:11.2-base"}

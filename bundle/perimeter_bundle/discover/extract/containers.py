@@ -17,6 +17,8 @@ _FIELDS = word_set(
     "startupProbe lifecycle workingDir terminationMessagePath resources script stdin tty",
 )
 
+_OTHER_PARTS = frozenset({"repository", "registry", "hub"})
+
 
 def containers(spot: Spot, findings: Findings) -> set[str]:
     """``image`` of a container: a bare name is complete there."""
@@ -56,7 +58,9 @@ def image_volumes(spot: Spot, findings: Findings) -> set[str]:
 
 
 def is_container(spot: Spot) -> bool:
-    """Whether the mapping stands where containers stand."""
+    """Whether the mapping stands where containers stand, and its image is whole."""
+    if not _OTHER_PARTS.isdisjoint(spot.table):
+        return False  # the image is split over fields, whatever the parent is called
     if isinstance(spot.key, int) and spot.parent is not None:
         key = spot.parent.key
         return isinstance(key, str) and words(key)[-1:] in (("containers",), ("sidecars",))
