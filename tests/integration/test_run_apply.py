@@ -203,7 +203,7 @@ def test_refuses_when_the_bundle_is_not_loaded(setting: Setting, tmp_path: Path)
         )
         with pytest.raises(HostError, match=r"release 2026\.11 is not loaded") as raised:
             apply(setting.bundle, site)
-    assert raised.value.problems == ("the site's registry: 5 of 5 are missing",)
+    assert raised.value.problems == ("the site's registry: 6 of 6 are missing",)
     assert not (tmp_path / "elsewhere" / "node").exists()
 
 
