@@ -22,18 +22,20 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
 from perimeter_bundle.catalog.load import load_catalog, load_release
 from perimeter_bundle.catalog.values import ChartSpec, Release
+from perimeter_bundle.collect.wanted import wanted_files
+from perimeter_bundle.model.lock import FileKind
 
 from .build import locked
 from .content import assemble, references
@@ -42,6 +44,7 @@ from .oci import CREATED, Entry, Layout, write_tar
 from .sources import upstream_path
 from .standins import StandIns
 from .state import REPOSITORY, LabError, cache_folder
+from .trees import ARGO, KUBEFLOW, tree_files
 
 RELEASE = "2026.11"
 LOCK = REPOSITORY / "images.lock"
@@ -64,12 +67,12 @@ class Tree:
 
     address: str  # host and path of the repository
     tag: str
-    source: str  # name of an upstream source: a folder, or a .tar.gz of one
+    source: str  # its name in trees.py
 
 
 TREES = (
-    Tree("github.com/kubeflow/manifests", "26.03", "trees/kubeflow-manifests"),
-    Tree("github.com/argoproj/argo-workflows", "v3.7.3", "trees/argo-workflows"),
+    Tree("github.com/kubeflow/manifests", "26.03", KUBEFLOW),
+    Tree("github.com/argoproj/argo-workflows", "v3.7.3", ARGO),
 )
 # Files that a tree names by address: address without scheme → name of an upstream source (.gz)
 REMOTE_FILES = {
@@ -188,16 +191,12 @@ def _publish_chart(folder: Path, spec: ChartSpec) -> dict[str, Any]:
 
 def _publish_files(root: Path, release: Release) -> None:
     """Every manifest the base does not serve, and the files that trees name by address."""
-    for component in release.components:
-        for manifest in component.manifests:
-            target = root / manifest.full_url().removeprefix("https://")
-            if not target.is_file():
-                _write(target, upstream_path(f"manifests/{manifest.name}").read_bytes())
-        for file in component.files:
-            for platform in file.platforms or (None,):
-                address = file.url_for(platform)
-                if not (root / address.removeprefix("https://")).is_file():
-                    raise LabError(f"the lab has nothing for {address}")
+    for wanted in wanted_files(release):
+        target = root / unquote(wanted.url.removeprefix("https://"))
+        if not target.is_file():
+            if wanted.kind is not FileKind.MANIFEST:
+                raise LabError(f"the lab has nothing for {wanted.url}")
+            _write(target, upstream_path(f"manifests/{wanted.name}").read_bytes())
     for address, name in REMOTE_FILES.items():
         _write(root / address, gzip.decompress(upstream_path(name).read_bytes()))
 
@@ -207,12 +206,11 @@ def _publish_tree(root: Path, tree: Tree, moved: Mapping[str, str]) -> str:
     repository = root / f"{tree.address}.git"
     repository.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=root) as folder:
-        work = _unpack(upstream_path(tree.source), Path(folder))
-        for path in sorted(work.rglob("*.yaml")):
-            data = path.read_bytes()
-            changed = _DIGEST.sub(lambda m: b"@" + _moved(m[1].decode(), moved), data)
-            if changed != data:
-                path.write_bytes(changed)
+        work = Path(folder)
+        for path, data in tree_files(tree.source).items():
+            if path.endswith(".yaml"):
+                data = _DIGEST.sub(lambda m: b"@" + _moved(m[1].decode(), moved), data)
+            _write(work / path, data)
         _git(work, "init", "--quiet", "--initial-branch=main")
         _git(work, "add", "--all", "--force")
         _git(work, "commit", "--quiet", "--message", tree.tag)
@@ -224,16 +222,6 @@ def _publish_tree(root: Path, tree: Tree, moved: Mapping[str, str]) -> str:
 
 def _moved(digest: str, moved: Mapping[str, str]) -> bytes:
     return moved.get(digest, digest).encode()
-
-
-def _unpack(source: Path, folder: Path) -> Path:
-    """The files of a tree in a folder: copied, or out of an archive that may have one on top."""
-    if source.is_dir():
-        return Path(shutil.copytree(source, folder / "tree", symlinks=True))
-    with tarfile.open(source) as archive:
-        archive.extractall(folder, filter="data")
-    entries = list(folder.iterdir())
-    return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -259,7 +247,7 @@ def _write(target: Path, data: bytes) -> None:
 
 def _digest(base: Path) -> str:
     here = Path(__file__).resolve().parent
-    code = [here / name for name in ("whole.py", "standins.py", "oci.py", "sources.py")]
+    code = [here / name for name in ("whole.py", "standins.py", "trees.py", "oci.py", "sources.py")]
     catalog = sorted(path for path in CATALOG.rglob("*") if path.is_file())
     lines = [base.name]
     for path in (*code, LOCK, *catalog):
