@@ -49,6 +49,8 @@ from .trees import ARGO, KUBEFLOW, tree_files
 RELEASE = "2026.11"
 LOCK = REPOSITORY / "images.lock"
 CATALOG = REPOSITORY / "manifests"
+# Charts whose source says neither version; publishing stamps both.
+STAMPED = frozenset({"gpu-operator"})
 _DIGEST = re.compile(rb"@(sha256:[0-9a-f]{64})")
 _IDENTITY = {
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -173,9 +175,10 @@ def _publish_charts(root: Path, release: Release) -> None:
 
 def _publish_chart(folder: Path, spec: ChartSpec) -> dict[str, Any]:
     source = upstream_path(f"charts/{spec.name}")
-    # the chart in its repository is stamped with the release's version when it is published
     chart: dict[str, Any] = yaml.safe_load((source / "Chart.yaml").read_text())
-    chart |= {"version": spec.version}
+    chart["version"] = spec.version
+    if spec.name in STAMPED:
+        chart["appVersion"] = spec.version
     inside = sorted(path for path in source.rglob("*") if path.is_file())
     entries = {str(p.relative_to(source)): Entry("file", p, 0o644) for p in inside}
     entries["Chart.yaml"] = Entry("file", yaml.safe_dump(chart).encode(), 0o644)
