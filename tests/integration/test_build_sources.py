@@ -82,12 +82,16 @@ class Forest:
 def forest(tmp_path: Path) -> Iterator[Forest]:
     server, ca_file = tls_server(tmp_path)
     with server, GitServer(tmp_path / "server") as git:
-        mini = mini_upstream(server, tmp_path, ca_file)
-        both = tmp_path / "both.crt"
-        both.write_bytes(ca_file.read_bytes() + git.ca_file.read_bytes())
-        mini.ca_file = both
-        mini.mirrors = {host: (f"{git.base}/{host}",) for host in ("github.com", "git.example")}
-        yield Forest(mini, git, _publish(mini, git))
+        yield plant(mini_upstream(server, tmp_path, ca_file), git)
+
+
+def plant(mini: MiniUpstream, git: GitServer) -> Forest:
+    """Adds the kustomization, its git server and a kustomize to a mini upstream."""
+    both = mini.folder / "both.crt"
+    both.write_bytes(mini.ca_file.read_bytes() + git.ca_file.read_bytes())
+    mini.ca_file = both
+    mini.mirrors = {host: (f"{git.base}/{host}",) for host in ("github.com", "git.example")}
+    return Forest(mini, git, _publish(mini, git))
 
 
 def _publish(mini: MiniUpstream, git: GitServer) -> str:

@@ -79,6 +79,11 @@ def load_catalog(root: Path) -> Catalog:
     return catalog
 
 
+def has_component(root: Path, name: str) -> bool:
+    """Whether the catalog at ``root`` has a folder for a component of this name."""
+    return bool(name) and "/" not in name and (root / name / COMPONENT_FILE).is_file()
+
+
 def load_release(catalog: Catalog, name: str) -> Release:
     """The release of this name; raises InputError[unknown-release] or [bad-catalog]."""
     names = catalog.release_names()

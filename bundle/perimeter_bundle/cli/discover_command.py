@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
+from perimeter_bundle.catalog.load import has_component, load_catalog
+from perimeter_bundle.catalog.values import Catalog, Component
+from perimeter_bundle.cli.options import (
+    catalog_option,
+    catalog_root,
+    network_options,
+    network_settings,
+)
 from perimeter_bundle.collect.chart_folder import is_chart, render_own_chart
+from perimeter_bundle.collect.own_kustomization import is_kustomization, render_own_kustomization
+from perimeter_bundle.collect.reading import discover_component
+from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.discover.discover import discover as discover_objects
 from perimeter_bundle.discover.files import read_objects
 from perimeter_bundle.discover.values import Discovery
@@ -17,23 +33,64 @@ from perimeter_bundle.terminal.text import text_table
 
 
 @click.command()
-@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@click.argument("what", metavar="COMPONENT|PATH")
+@catalog_option
+@click.option(
+    "--kustomize",
+    "kustomize_path",
+    type=click.Path(path_type=Path),
+    envvar="PERIMETER_KUSTOMIZE",
+    metavar="PROGRAM",
+    help="What renders a kustomization folder.  [default: kustomize on PATH]",
+)
+@network_options
 @common_options
-def discover(output: Output, path: Path) -> ExitStatus:
+def discover(
+    output: Output,
+    what: str,
+    catalog_path: Path | None,
+    kustomize_path: Path | None,
+    ca_file: Path | None,
+    mirrors: tuple[str, ...],
+    docker_config: Path | None,
+    workers: int,
+) -> ExitStatus:
     """Which images Kubernetes objects will pull, each with the places that say so.
 
-    PATH is a rendered file (.yaml, .yml, .json, also .gz), a folder of such files, or a Helm
-    chart (folder or .tgz), which is rendered with its own values. No catalog and no network is
-    needed. Ends with status 2 when a string looks like an image and no rule explains it; the
-    result is printed all the same.
+    PATH is a rendered file (.yaml, .yml, .json, also .gz), a folder of such files, a Helm chart
+    (folder or .tgz), which is rendered with its own values, or a kustomization folder, which is
+    rendered with your kustomize. No catalog and no network is needed.
+
+    COMPONENT is a name of the catalog: its charts, manifests and kustomizations are fetched,
+    rendered and judged by its own rules. A path of that name is taken first.
+
+    Ends with status 2 when a string looks like an image and no rule explains it; the result is
+    printed all the same.
 
     \b
     Examples:
       perimeter-bundle discover rendered.yaml
       perimeter-bundle discover rendered/ --json
+      perimeter-bundle discover cert-manager
     """
-    documents = [render_own_chart(path)] if is_chart(path) else read_objects(path)
-    found = discover_objects(documents)
+    settings = network_settings(ca_file, mirrors, docker_config, workers)
+    path = Path(what)
+    with (
+        disc_errors(Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(prefix="perimeter-discover-") as work,
+    ):
+        if path.exists():
+            if has_component(catalog_path or catalog_root(), what):
+                output.note(f"{what} is a component too; what is shown is the path {path}")
+            found = discover_objects(_documents(path, kustomize_path, Path(work)))
+        else:
+            catalog = load_catalog(catalog_path or catalog_root())
+            refuse_unknown(catalog, what)
+            if not has_objects(catalog.components[what]):
+                output.note(f"{what} has no objects to look at; plan and lock show what it lists")
+            with output.reporter() as reporter:
+                upstream = open_upstream(settings, reporter.on_event)
+                found = discover_component(catalog, what, upstream, Path(work))
     output.result(found.to_dict(), _text(found))
     error = unclassified_error(found)
     if error is None:
@@ -41,6 +98,34 @@ def discover(output: Output, path: Path) -> ExitStatus:
     if not output.json:
         print_error(error, stderr_console())
     return error.exit_status
+
+
+def _documents(path: Path, kustomize_path: Path | None, work: Path) -> Iterable[tuple[str, bytes]]:
+    if is_chart(path):
+        return [render_own_chart(path)]
+    if is_kustomization(path):
+        search_path = os.environ.get("PATH", "")
+        return [render_own_kustomization(path, kustomize_path, search_path, work)]
+    return read_objects(path)
+
+
+def has_objects(component: Component) -> bool:
+    """Whether anything of the component is rendered."""
+    return bool(component.charts or component.manifests or component.kustomizations)
+
+
+def refuse_unknown(catalog: Catalog, name: str) -> None:
+    """Raises InputError[no-objects] when ``name`` is no component, with the nearest names."""
+    if name in catalog.components:
+        return
+    near = difflib.get_close_matches(name, catalog.components, n=3)
+    raise InputError(
+        "no-objects",
+        f"there is no file or folder {name}, and no component of that name in the catalog",
+        context={"nearest": ", ".join(near)} if near else {},
+        hint="give a rendered file (.yaml, .json, .gz), a folder of such files, a chart, or a "
+        "component",
+    )
 
 
 def unclassified_error(found: Discovery) -> InputError | None:

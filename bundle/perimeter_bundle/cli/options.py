@@ -41,14 +41,23 @@ def release_options(command: Callable[P, R]) -> Callable[P, R]:
         metavar="OS/ARCH",
         help="Collect for this platform; may be repeated.  [default: the release's own]",
     )(command)
-    command = click.option(
+    return click.argument("release_name", metavar="RELEASE")(catalog_option(command))
+
+
+def catalog_option(command: Callable[P, R]) -> Callable[P, R]:
+    """--catalog: which components and releases there are."""
+    return click.option(
         "--catalog",
         "catalog_path",
         type=click.Path(path_type=Path),
         envvar="PERIMETER_CATALOG",
         help="Folder of components and releases.  [default: perimeter's own]",
     )(command)
-    return click.argument("release_name", metavar="RELEASE")(command)
+
+
+def catalog_root() -> Path:
+    """Where perimeter's own catalog is."""
+    return content_root() / "manifests"
 
 
 def workloads_option(command: Callable[P, R]) -> Callable[P, R]:
@@ -131,7 +140,7 @@ def choose(
     workloads_path: Path | None = None,
 ) -> Chosen:
     """The release of that name with what the site adds to it; raises InputError."""
-    catalog = load_catalog(catalog_path or content_root() / "manifests")
+    catalog = load_catalog(catalog_path or catalog_root())
     release = load_release(catalog, release_name)
     if platforms:
         release = with_platforms(release, platforms)

@@ -12,6 +12,7 @@ from perimeter_bundle.collect.charts import check_archive, render_chart
 from perimeter_bundle.collect.kustomizations import RenderKustomization
 from perimeter_bundle.discover.discover import discover
 from perimeter_bundle.discover.kubeadm import list_kubeadm_images, this_platform
+from perimeter_bundle.discover.rules import NO_RULES
 from perimeter_bundle.discover.values import Discovery
 from perimeter_bundle.format.layout import RENDERED
 from perimeter_bundle.model.digest import Digest
@@ -77,8 +78,7 @@ def check_complete(rendered: Iterable[Rendered]) -> Found:
     for one in rendered:
         by_component.setdefault(one.component.name, []).append(one)
     for name, parts in by_component.items():
-        documents = ((f"{name}/{one.name}", one.data) for one in parts)
-        found[name] = discover(documents, parts[0].component.rules)
+        found[name] = discover_parts(parts)
         problems += [str(one) for one in found[name].unclassified]
         problems += [f"{name}: rule matches nothing: {one}" for one in found[name].unused_rules]
     if problems:
@@ -89,6 +89,12 @@ def check_complete(rendered: Iterable[Rendered]) -> Found:
             hint="say what they are under rules: in the component.yaml, as docs/discovery.md shows",
         )
     return found
+
+
+def discover_parts(parts: Sequence[Rendered]) -> Discovery:
+    """What discovery finds in the objects of one component, by its rules."""
+    documents = ((f"{one.component.name}/{one.name}", one.data) for one in parts)
+    return discover(documents, parts[0].component.rules if parts else NO_RULES)
 
 
 def found_images(found: Found) -> tuple[tuple[str, ImageReference, str], ...]:

@@ -10,7 +10,8 @@ from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.charts import MAX_INDEX_BYTES, find_chart, index_url
 from perimeter_bundle.collect.coherence import judge_images
 from perimeter_bundle.collect.compare import check_lock
-from perimeter_bundle.collect.lock import find_oci_chart, unresolved_lock
+from perimeter_bundle.collect.lock import unresolved_lock
+from perimeter_bundle.collect.reading import find_oci_chart
 from perimeter_bundle.collect.room import RoomNeeded, room_needed, room_of_lock
 from perimeter_bundle.collect.sourcing import Sourcing, find_image, sourcing_of
 from perimeter_bundle.collect.upstream import Upstream, run_all

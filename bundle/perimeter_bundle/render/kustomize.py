@@ -71,7 +71,10 @@ class RenderTree:
         [render-too-large].
         """
         check_vendored(self.files, [path], self.what)
-        what = f"rendering {path} of {self.what}"
+        return self.build(path, f"rendering {path} of {self.what}")
+
+    def build(self, path: str, what: str) -> bytes:
+        """As ``render``, without looking for remote references before."""
         with tempfile.TemporaryDirectory(prefix="render-", dir=self.kustomize.folder) as name:
             folder = Path(name)
             out = folder / "objects.yaml"
@@ -141,6 +144,15 @@ def open_kustomize(
         program.write_bytes(_program(data))
         program.chmod(0o700)
         yield Kustomize(program, Path(name))
+
+
+def render_folder(program: Path, folder: Path, work: Path) -> bytes:
+    """The objects of a kustomization where it lies, by a kustomize of the user's own.
+
+    Nothing can be fetched meanwhile. Raises what ``RenderTree.render`` raises.
+    """
+    tree = RenderTree(Kustomize(program.resolve(), work), {}, folder.resolve(), str(folder))
+    return tree.build(".", f"rendering kustomization {folder}")
 
 
 @lru_cache(maxsize=1)

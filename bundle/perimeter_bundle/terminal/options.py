@@ -45,6 +45,11 @@ class Output:
         elif text:
             print_text(text)
 
+    def note(self, text: str) -> None:
+        """One line for the operator, on stderr, unless --quiet."""
+        if not self.quiet:
+            stderr_console().print(f"note: {text}")
+
     def next_step(self, text: str) -> None:
         """What to do next, on stderr, unless --quiet."""
         if not self.quiet:

@@ -82,3 +82,50 @@ def test_a_chart_whose_templates_fail_is_an_error_that_names_it(
     assert status != 0
     assert "chart shop" in err
     assert "set it" in err
+
+
+def kustomization(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(
+        "resources: [pod.yaml]\nimages: [{name: quay.io/a/shop, newTag: '4'}]\n"
+    )
+    (folder / "pod.yaml").write_text(POD.replace("IMAGE", "quay.io/a/shop:3"))
+    return folder
+
+
+def test_a_kustomization_without_a_kustomize_is_refused_and_never_read_as_plain_yaml(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    folder = kustomization(tmp_path / "app")
+    status, out, err = run(capsys, str(folder))
+    assert status == 2
+    assert "error[no-kustomize]" in err
+    assert "--kustomize" in err
+    assert "quay.io" not in out
+    status, _, err = run(capsys, str(folder), "--kustomize", str(tmp_path / "none"))
+    assert status != 0
+    assert "error[tool-missing]" in err
+
+
+def test_what_is_neither_a_path_nor_a_component_is_refused_with_the_nearest_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, _, err = run(capsys, "cert-manger")
+    assert status == 2
+    assert "error[no-objects]" in err
+    assert "cert-manager" in err
+
+
+def test_a_path_comes_before_a_component_of_its_name_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cert-manager").mkdir()
+    pod = tmp_path / "cert-manager" / "pod.yaml"
+    pod.write_text(POD.replace("IMAGE", "quay.io/a/mine:1"))
+    status, out, err = run(capsys, "cert-manager", "--json")
+    assert status == 0
+    assert [one["image"] for one in json.loads(out)["images"]] == ["quay.io/a/mine:1"]
+    assert "note: cert-manager is a component too" in err
+    assert "note:" not in run(capsys, str(pod))[2]
