@@ -43,6 +43,7 @@ from perimeter_installer.load.registry import PushClient, RegistryEndpoint
 ORDINARY = "595.91.07-ubuntu22.04"
 COMPILED = "595-5.15.0-78-generic-ubuntu22.04"
 NOBLE = replace(UBUNTU, os_version="24.04", kernel="6.8.0-40-generic")
+SWITCHES = ("gds", "gdrcopy", "vgpuManager")
 COMPONENT = """\
 name: gpu
 title: GPU operator
@@ -110,7 +111,12 @@ class Site:
         release.write_text(release.read_text().replace("shop]", "gpu]"))
 
     def serve_policy(self, policy: dict[str, Any]) -> None:
-        self.mini.server.serve("/files/policy.yaml", yaml.safe_dump(policy).encode())
+        """The object with the driver and its switches; its other images are not served here."""
+        spec = policy["spec"]
+        driver = {key: value for key, value in spec["driver"].items() if key != "manager"}
+        switches = {name: {"enabled": spec[name]["enabled"]} for name in SWITCHES}
+        served = policy | {"spec": {"driver": driver, **switches}}
+        self.mini.server.serve("/files/policy.yaml", yaml.safe_dump(served).encode())
 
     def serve_tags(self, *tags: str) -> None:
         for tag in tags:
