@@ -47,14 +47,56 @@ def run(
         yield Runner(mini_upstream(server, tmp_path / "mini", ca_file), capsys)
 
 
-def test_plan_without_a_lock_asks_for_sizes_and_fetches_no_blob(run: Runner) -> None:
+def test_plan_without_a_lock_asks_for_sizes_and_fetches_nothing_large(
+    run: Runner,
+) -> None:
     ended = run("plan", "mini", "--no-lock", "--json")
     assert ended.status == 0, ended.err
     plan = json.loads(ended.out)
     assert plan["unknown"] == ["the images kubeadm v9.9.9 asks for: it must be fetched to be asked"]
     assert all(item["size_bytes"] > 0 for item in plan["items"])
-    assert run.mini.blob_requests() == []
+    assert run.mini.blob_requests() == ["/files/extra.yaml"]
     assert "next: perimeter-bundle lock mini" in ended.err
+
+
+def test_plan_without_a_lock_shows_what_only_a_chart_names_with_its_size(run: Runner) -> None:
+    pinned = f"{run.mini.host}/example/shop@{run.mini.image.digest}"
+    run.mini.server.serve(
+        "/files/extra.yaml", f"kind: Pod\nspec: {{containers: [{{image: '{pinned}'}}]}}\n".encode()
+    )
+    top = run.mini.image
+    path = f"/v2/example/shop/manifests/{top.digest}"
+    run.mini.server.serve(path, top.top, Content_Type=top.media_type)
+    run.mini.serve_chart(f"{run.mini.host}/example/control-plane:1.0")
+    ended = run("plan", "mini", "--no-lock", "--json")
+    assert ended.status == 0, ended.err
+    plan = json.loads(ended.out)
+    items = {item["name"]: item for item in plan["items"]}
+    found = items[f"{run.mini.host}/example/control-plane:1.0"]
+    assert (found["kind"], found["component"]) == ("image", "shop")
+    assert found["size_bytes"] > 0
+    assert items[pinned]["size_bytes"] > 0
+    # nothing is resolved yet, so nothing lacks a platform
+    assert not [one for one in plan["coherence"] if one["id"].startswith("missing-platform")]
+
+
+@pytest.mark.parametrize("command", [("plan", "--no-lock"), ("lock",)])
+def test_plan_and_lock_refuse_what_nothing_explains_before_an_image_is_asked_for(
+    run: Runner, command: tuple[str, ...]
+) -> None:
+    pod = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: '$NOBODY_SAYS'}]}\n"
+    run.mini.server.serve("/files/extra.yaml", pod.encode())
+    component = run.mini.catalog_root / "shop" / "component.yaml"
+    rule = 'rules: {exclude: [{image: "quay.io/gone:*", reason: a test}]}\n'
+    component.write_text(component.read_text() + rule)
+    ended = run(*command, "mini")
+    assert ended.status == 2
+    assert "error[unclassified]" in ended.err
+    assert "Pod/p spec.containers[0].image" in ended.err
+    assert "$NOBODY_SAYS" in ended.err
+    assert "shop: rule matches nothing" in ended.err
+    assert not [seen for seen in run.mini.server.seen if seen.path.startswith("/v2/")]
+    assert not Path("images.lock").exists()
 
 
 def test_plan_with_a_lock_uses_no_network(run: Runner) -> None:

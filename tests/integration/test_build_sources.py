@@ -15,7 +15,7 @@ from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 from perimeter_bundle.collect.compare import check_lock
 from perimeter_bundle.collect.kustomizations import build_source, lock_source
 from perimeter_bundle.collect.lock import unresolved_lock
-from perimeter_bundle.collect.plan import plan_release
+from perimeter_bundle.collect.plan import ask_upstream, plan_release
 from perimeter_bundle.collect.wanted import wanted_sources
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.manifest import ItemKind
@@ -236,8 +236,28 @@ def test_plan_and_an_unresolved_lock_name_the_source(forest: Forest) -> None:
     release = forest.mini.release()
     name = "perimeter.internal/sources/trees:1.0"
     assert name in unresolved_lock(release).unresolved()
-    plan = plan_release(release, None, {})
+    plan = plan_release(release, None)
     (item,) = [item for item in plan.items if item.kind == "source"]
     assert (item.name, item.source) == (name, "https://git.example/org/trees")
     assert item.size_bytes is None
     assert f"the size of {name}" in plan.unknown
+
+
+def test_a_plan_renders_kustomizations_and_fetches_nothing_large(
+    forest: Forest, tmp_path: Path
+) -> None:
+    path = forest.mini.catalog_root / "trees" / "component.yaml"
+    path.write_text(path.read_text().replace("example/shop:1.0", "example/zcopy:1.0"))
+    release = forest.mini.release()
+    plan = plan_release(release, None, ask_upstream(release, forest.mini.upstream(), tmp_path))
+    sizes = {(item.kind, item.name): item.size_bytes for item in plan.items}
+    assert sizes["source", "perimeter.internal/sources/trees:1.0"]
+    assert all(sizes.values())
+    image = next(item for item in plan.items if item.name.endswith("/example/shop:1.0"))
+    assert "trees" in image.component
+    assert set(forest.mini.blob_requests()) == {
+        "/files/extra.yaml",
+        "/files/kustomize.sums",
+        "/files/kustomize.tar.gz",
+    }
+    assert [text for text in plan.unknown if "the size of" in text] == []

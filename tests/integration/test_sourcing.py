@@ -339,6 +339,6 @@ def test_without_a_network_it_is_listed_and_unresolved(mini: MiniUpstream, packa
     names = lock.unresolved()
     assert "quay.io/example/hello:1.2.3" in names
     assert f"perimeter.internal/files/shop/hello-source:{VERSION}" in names
-    plan = plan_release(mini.release(), None, {})
+    plan = plan_release(mini.release(), None)
     item = next(item for item in plan.items if item.name == "quay.io/example/hello:1.2.3")
     assert item.source == f"{HELLO}@{VERSION}, compiled here"

@@ -1,8 +1,9 @@
-"""perimeter-bundle plan: what will be collected, sizes, room needed; fetches no blob."""
+"""perimeter-bundle plan: what will be collected, sizes, room needed; fetches no image."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import click
@@ -19,9 +20,10 @@ from perimeter_bundle.cli.options import (
     workloads_option,
 )
 from perimeter_bundle.cli.site_options import refuse_other_site, site_options, site_request
-from perimeter_bundle.collect.plan import Plan, ask_sizes, plan_release
+from perimeter_bundle.collect.plan import Plan, ask_upstream, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
+from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.phases import CARRIED
 from perimeter_bundle.terminal.options import Output, common_options
@@ -62,7 +64,9 @@ def plan(
     """Shows what will be collected and how much room each machine needs.
 
     With a lock that pins the release everything is known and no network is used. Without one,
-    upstream is asked by manifests and HEAD requests alone; no image, chart or file is fetched.
+    charts, manifests and sources are fetched and rendered (no image, and of the files only the
+    kustomize that renders); what the objects name is asked for its size. A string that looks like
+    an image and that no rule explains is refused, as lock and build do.
     With --site-facts the lock must have been written with these very facts.
 
     \b
@@ -76,16 +80,18 @@ def plan(
     lock = None if no_lock else _usable_lock(chosen, lock_path)
     if lock is not None:
         refuse_other_site(lock, site, f"perimeter-bundle lock {release_name}")
-    sizes = {}
+    asked = None
     if lock is None:
         with (
             output.reporter() as reporter,
+            disc_errors(Path(tempfile.gettempdir())),
+            tempfile.TemporaryDirectory(prefix="perimeter-plan-") as work,
             workload_upstream(
                 open_upstream(settings, reporter.on_event), chosen.release.workloads, os.environ
             ) as upstream,
         ):
-            sizes = dict(ask_sizes(chosen.release, upstream))
-    found = plan_release(chosen.release, lock, sizes)
+            asked = ask_upstream(chosen.release, upstream, Path(work))
+    found = plan_release(chosen.release, lock, asked)
     output.result(found.to_dict(), _text(found))
     verb = "build" if found.locked else "lock"
     more = f" --workloads {workloads_path}" if workloads_path else ""

@@ -59,10 +59,14 @@ from perimeter_bundle.review.coherence.judge import Judgement, refuse_incoherent
 OnJudgement = Callable[[Judgement], None]
 
 
-def unresolved_lock(release: Release) -> Lock:
-    """Every name of the release without a digest; made without a network."""
+def unresolved_lock(release: Release, wanted: Sequence[WantedImage] | None = None) -> Lock:
+    """Every name of the release without a digest; made without a network.
+
+    ``wanted`` are the images when more is known than what the catalog lists.
+    """
     builds = wanted_builds(release)
-    images = [unresolved_image(image) for image in wanted_images(release)]
+    listed = wanted_images(release) if wanted is None else wanted
+    images = [unresolved_image(image) for image in listed]
     images += [unresolved_image(one.image()) for one in builds]
     files = [file.locked() for file in wanted_files(release)]
     files += [file for one in builds for file in made_files_of(one, release)]

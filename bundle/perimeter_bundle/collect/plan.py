@@ -1,34 +1,54 @@
-"""What will be collected for a release and how much room it takes, before a byte is fetched."""
+"""What will be collected for a release and how much room it takes, before it is collected.
+
+Without a lock the objects are rendered, as for a lock: what they name belongs to the plan, and what
+nothing explains ends it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from perimeter_bundle.catalog.values import Release
-from perimeter_bundle.collect.charts import MAX_INDEX_BYTES, find_chart, index_url
-from perimeter_bundle.collect.coherence import judge_images
+from perimeter_bundle.collect.coherence import (
+    facts_of_catalog,
+    gather_facts,
+    judge_images,
+    judge_release,
+)
 from perimeter_bundle.collect.compare import check_lock
+from perimeter_bundle.collect.complete import check_complete, found_images
 from perimeter_bundle.collect.lock import unresolved_lock
-from perimeter_bundle.collect.reading import find_oci_chart
+from perimeter_bundle.collect.reading import fetch_objects, object_files
 from perimeter_bundle.collect.room import RoomNeeded, room_needed, room_of_lock
+from perimeter_bundle.collect.site_choice import NO_SITE_CHOICE, plain_references
+from perimeter_bundle.collect.site_lock import with_site_images
 from perimeter_bundle.collect.sourcing import Sourcing, find_image, sourcing_of
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import (
-    WantedChart,
     WantedFile,
     WantedImage,
     wanted_builds,
-    wanted_charts,
     wanted_files,
     wanted_images,
 )
 from perimeter_bundle.model.lock import WORKLOADS, FileKind, ImageOrigin, Lock, LockedImage
 from perimeter_bundle.model.phases import is_installed
+from perimeter_bundle.review.coherence.facts import Facts
 from perimeter_bundle.review.coherence.judge import Judgement
 
 Sizes = Mapping[str, int]  # bytes by full reference
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What upstream said: the images there are, the sizes of all, and facts about the objects."""
+
+    images: tuple[WantedImage, ...]
+    sizes: Sizes
+    facts: Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +83,7 @@ class Plan:
     room: RoomNeeded
     unknown: tuple[str, ...]  # what can only be known after locking
     carried: tuple[str, ...]  # components that the installer beside this program does not install
-    judgement: Judgement  # of the images' names; objects are looked at by lock and build
+    judgement: Judgement  # with a lock, of the images' names alone
 
     def to_dict(self) -> dict[str, object]:
         """As ``plan --json`` prints it."""
@@ -79,11 +99,11 @@ class Plan:
         }
 
 
-def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
-    """The plan from a lock, which knows everything, or from sizes that were asked for.
+def plan_release(release: Release, lock: Lock | None, asked: Asked | None = None) -> Plan:
+    """The plan from a lock, which knows everything, or from what upstream was asked.
 
-    ``sizes`` is looked at only without a lock. Raises InputError[lock-mismatch] when the lock is
-    not of this release.
+    With neither it is of the names in the catalog. Raises InputError[lock-mismatch] when the lock
+    is not of this release.
     """
     carried = tuple(
         f"{one.name} {one.version} (phase {one.phase.value})"
@@ -95,8 +115,8 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
         items, room = _items_of(lock, {}, release), room_of_lock(lock)
         judgement = judge_images(release, lock)
         return Plan(release.name, release.number, True, items, room, (), carried, judgement)
-    bare = unresolved_lock(release)
-    items = _items_of(bare, sizes, release)
+    bare = unresolved_lock(release, asked.images if asked else None)
+    items = _items_of(bare, asked.sizes if asked else {}, release)
     unknown = [
         f"the images {component.kubeadm_file} {component.version} asks for: "
         "it must be fetched to be asked"
@@ -122,43 +142,44 @@ def plan_release(release: Release, lock: Lock | None, sizes: Sizes) -> Plan:
         ),
         unknown=tuple(unknown),
         carried=carried,
-        judgement=judge_images(release, bare),
+        # not the lock: its rules look at what only a resolved one has
+        judgement=judge_release(
+            release, asked.facts if asked else facts_of_catalog(release), bare.images
+        ),
     )
 
 
-def ask_sizes(release: Release, upstream: Upstream) -> Sizes:
-    """Size of each image, chart and file, by manifests, indexes and HEAD alone."""
-    images = {
-        str(wanted.reference): partial(_image_size, wanted, release, upstream)
-        for wanted in wanted_images(release)
-    }
-    charts = {
-        str(wanted.locked().reference): partial(_chart_size, wanted, upstream)
-        for wanted in wanted_charts(release)
-    }
+def ask_upstream(release: Release, upstream: Upstream, work: Path) -> Asked:
+    """Everything a plan needs; neither an image nor a file that is carried unread is fetched.
+
+    ``work`` is a folder for the few things that must be fetched; it must allow programs to run.
+    Raises what ``fetch_objects`` raises, and InputError[unclassified].
+    """
+    fetched = fetch_objects(release, object_files(release), upstream, work)
+    found = check_complete(fetched.rendered)
+    wanted = with_site_images(
+        wanted_images(release, found=found_images(found)),
+        NO_SITE_CHOICE,
+        plain_references(release),
+    )
+    sizes = {str(one.reference): one.size_bytes for one in fetched.charts}
+    sizes |= {str(one.reference): one.size_bytes for one in fetched.sources}
+    sizes |= {str(one.reference): one.size_bytes for one in fetched.files}
+    images = {str(one.reference): partial(_image_size, one, release, upstream) for one in wanted}
     files = {
-        str(wanted.locked().reference): partial(_file_size, wanted, upstream)
-        for wanted in wanted_files(release)
+        str(one.locked().reference): partial(_file_size, one, upstream)
+        for one in wanted_files(release)
+        if str(one.locked().reference) not in sizes
     }
-    jobs = images | charts | files
-    return dict(zip(jobs, run_all(jobs, upstream, "sizes"), strict=True))
+    jobs = images | files
+    sizes |= zip(jobs, run_all(jobs, upstream, "sizes"), strict=True)
+    return Asked(wanted, sizes, gather_facts(release, fetched.rendered, found))
 
 
 def _image_size(wanted: WantedImage, release: Release, upstream: Upstream) -> int:
     sourcing = sourcing_of(release).get(wanted.reference, Sourcing())
     found = find_image(wanted.reference, sourcing, release.platforms, upstream)
     return found.resolved.size_bytes
-
-
-def _chart_size(wanted: WantedChart, upstream: Upstream) -> int:
-    spec = wanted.spec
-    if spec.repository.startswith("oci://"):
-        return find_oci_chart(upstream, spec)[1].size_bytes
-    index = upstream.files.fetch_small(
-        index_url(spec.repository), MAX_INDEX_BYTES, page_is_fine=True
-    )
-    location = find_chart(index, spec.repository, spec.name, spec.version)
-    return upstream.files.size_of(location.url)
 
 
 def _file_size(wanted: WantedFile, upstream: Upstream) -> int:

@@ -216,6 +216,9 @@ def with_packages(choice: SiteChoice) -> SiteChoice:
     return replace(choice, values={name: table for name, table in values.items() if table})
 
 
+NO_SITE_CHOICE = SiteChoice((), {})
+
+
 def plain_references(release: Release) -> frozenset[ImageReference]:
     """What the renders name in place of site-dependent images; no registry has these."""
     return frozenset(

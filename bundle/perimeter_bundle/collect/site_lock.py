@@ -10,6 +10,7 @@ from functools import partial
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.complete import Rendered
 from perimeter_bundle.collect.site_choice import (
+    NO_SITE_CHOICE,
     AskedTag,
     ChosenImage,
     MissingTag,
@@ -66,7 +67,7 @@ def resolve_site(
     [site-refuses-precompiled] or [platform-missing], and NetworkError.
     """
     if not any(component.site_tags for component in release.components):
-        return SiteChoice((), {})
+        return NO_SITE_CHOICE
     asked = asked_tags(release, _objects(rendered))
     if request is None:
         for one in asked:
@@ -78,7 +79,7 @@ def resolve_site(
                     " without --site-facts",
                 )
             )
-        return SiteChoice((), {})
+        return NO_SITE_CHOICE
     facts = request.verified.facts
     check_platforms(facts, release.platforms)
     exists = _which_exist(candidates(asked, facts), upstream)

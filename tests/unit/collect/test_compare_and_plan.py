@@ -11,7 +11,7 @@ from perimeter_bundle.catalog.load import load_catalog, load_release
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.compare import check_lock, diff_locks
 from perimeter_bundle.collect.lock import unresolved_lock
-from perimeter_bundle.collect.plan import plan_release
+from perimeter_bundle.collect.plan import Asked, plan_release
 from perimeter_bundle.collect.room import (
     BUILD_EXTRA_BYTES,
     CONTENT_BYTES,
@@ -24,6 +24,7 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.coherence.facts import Facts
 
 MIB = 1024 * 1024
 
@@ -122,7 +123,7 @@ def test_an_image_two_components_need_is_wanted_once_with_both_reasons(release: 
 
 
 def test_a_plan_from_a_lock_knows_everything(release: Release, lock: Lock) -> None:
-    plan = plan_release(release, lock, {})
+    plan = plan_release(release, lock)
     assert plan.locked
     assert plan.unknown == ()
     assert {item.size_bytes for item in plan.items} == {MIB}
@@ -132,8 +133,9 @@ def test_a_plan_from_a_lock_knows_everything(release: Release, lock: Lock) -> No
 
 
 def test_a_plan_without_a_lock_names_what_it_cannot_know(release: Release) -> None:
-    names = [str(image.reference) for image in unresolved_lock(release).images]
-    plan = plan_release(release, None, {names[0]: 5 * MIB})
+    images = wanted_images(release)
+    names = [str(image.reference) for image in images]
+    plan = plan_release(release, None, Asked(images, {names[0]: 5 * MIB}, Facts()))
     assert not plan.locked
     assert plan.unknown[0].startswith("the images kubeadm v1.34.4 asks for")
     assert f"the size of {names[1]}" in plan.unknown
@@ -142,16 +144,16 @@ def test_a_plan_without_a_lock_names_what_it_cannot_know(release: Release) -> No
 
 
 def test_a_plan_names_what_is_carried_and_not_installed(release: Release) -> None:
-    assert plan_release(release, None, {}).carried == ()
+    assert plan_release(release, None).carried == ()
     whole = load_release(load_catalog(content_root() / "manifests"), "2026.11")
-    carried = plan_release(whole, None, {}).carried
+    carried = plan_release(whole, None).carried
     assert "kubeflow-pipelines 2.16.0 (phase kubeflow)" in carried
     assert len(carried) == len(whole.components) - len(release.components)
 
 
 def test_a_plan_refuses_a_lock_of_something_else(release: Release, lock: Lock) -> None:
     with pytest.raises(InputError) as caught:
-        plan_release(release, replace(lock, release="2026.05"), {})
+        plan_release(release, replace(lock, release="2026.05"))
     assert caught.value.code == "lock-mismatch"
 
 
