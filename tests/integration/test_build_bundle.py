@@ -19,6 +19,7 @@ from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 
 from perimeter_bundle.collect.workspace import open_workspace
 from perimeter_bundle.format import layout
+from perimeter_bundle.format.discovery_file import parse_discovery
 from perimeter_bundle.format.manifest import BundleManifest, ItemKind
 from perimeter_bundle.format.signature import generate_key, sign_bundle
 from perimeter_bundle.format.trust import Trust
@@ -26,7 +27,6 @@ from perimeter_bundle.format.verify import open_bundle
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError, IntegrityError, NetworkError
 from perimeter_bundle.model.lock import Lock
-from perimeter_bundle.review.discovery_file import parse_discovery
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,7 @@ def test_an_image_that_only_a_chart_names_is_locked_and_carried_with_its_place(
     result = mini.build(lock, tmp_path / "out")
     assert result.manifest.find(str(hidden.reference)).digest == hidden.digest
     noted = parse_discovery((tmp_path / "out" / layout.DISCOVERY).read_bytes())
-    assert hidden.reference in [one.image for one in noted]
+    assert hidden.reference in [one.image for one in noted.images]
 
 
 def test_a_string_that_nobody_can_explain_is_refused(mini: MiniUpstream) -> None:

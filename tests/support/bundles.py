@@ -44,7 +44,7 @@ from perimeter_bundle.format.signature import (
     sign_bundle,
     sigstore_bundle,
 )
-from perimeter_bundle.format.source_tree import pack_tree
+from perimeter_bundle.format.source_tree import FileTree, pack_tree
 from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import (
@@ -68,6 +68,7 @@ LINUX_ARM64 = Platform("linux", "arm64")
 
 MINIO = "quay.io/minio/minio:RELEASE.2025-10-15T17-29-55Z"
 BUSYBOX = "docker.io/library/busybox:latest"
+TREE: FileTree = {"app/kustomization.yaml": b"resources: []\n"}
 WHEEL = f"{layout.WHEELHOUSE}/perimeter-0.1.0-py3-none-any.whl"
 PIP_WHEEL = f"{layout.WHEELHOUSE}/pip-25.0-py3-none-any.whl"
 COLLECTION = f"{layout.COLLECTIONS}/ansible_collections/example/tools"
@@ -181,6 +182,8 @@ def make_bundle(
     number: int = 1,
     minimum_installer: str = "0.1.0",
     built_for: Platform = LINUX_AMD64,
+    tree: FileTree = TREE,
+    kustomize: bytes = b"",
     extra_files: Mapping[str, bytes] | None = None,
     edit_lock: Callable[[Lock], Lock] = lambda lock: lock,
     edit_manifest: Callable[[BundleManifest], BundleManifest] = lambda manifest: manifest,
@@ -192,11 +195,12 @@ def make_bundle(
     """A complete bundle in ``folder/<release>``, its key in ``folder/keys``, and trust in it.
 
     ``built_for`` is what the first image really holds; it is always locked as linux/amd64.
+    ``tree`` is its source "trees"; ``kustomize`` is the program's archive, carried when given.
     """
     root, trust_folder = folder / release, folder / "trust"
     root.mkdir(parents=True)
     parts = _Layout(root)
-    lock, manifest = _fill(parts, release, number, minimum_installer, built_for)
+    lock, manifest = _fill(parts, release, number, minimum_installer, built_for, tree, kustomize)
     lock, manifest = edit_lock(lock), edit_manifest(manifest)
     index = edit_index(OciIndex(tuple(sorted(parts.entries, key=lambda one: one.reference))))
     files = {
@@ -223,7 +227,13 @@ def make_bundle(
 
 
 def _fill(
-    parts: _Layout, release: str, number: int, minimum_installer: str, built_for: Platform
+    parts: _Layout,
+    release: str,
+    number: int,
+    minimum_installer: str,
+    built_for: Platform,
+    tree: FileTree,
+    kustomize: bytes,
 ) -> tuple[Lock, BundleManifest]:
     minio, minio_amd64 = _add_sparse_index(parts, built_for)
     busybox = parts.image((b"layer of busybox",), LINUX_AMD64, docker=True)
@@ -248,12 +258,17 @@ def _fill(
         "https://raw.githubusercontent.com/rancher/local-path-provisioner/v0.0.37/x.yaml",
         *(Digest.of_bytes(objects), len(objects)),
     )
-    tree_bytes = pack_tree({"app/kustomization.yaml": b"resources: []\n"})
+    program = LockedFile(
+        *("kustomize", "v5.0.0", "kustomize", FileKind.FILE, LINUX_AMD64),
+        "https://files.example/kustomize_v5.0.0_linux_amd64.tar.gz",
+        *(Digest.of_bytes(kustomize), len(kustomize)),
+    )
+    tree_bytes = pack_tree(tree)
     source = LockedSource(
         *("trees", "1.0", "https://git.example/org/trees", "0123456789abcdef" * 2 + "01234567"),
         *(Digest.of_bytes(tree_bytes), len(tree_bytes), ()),
     )
-    files = (kubeadm, storage)
+    files = (kubeadm, storage, program) if kustomize else (kubeadm, storage)
     lock = Lock(release, number, (LINUX_AMD64,), images, (chart,), files, sources=(source,))
     items = [_image_item(image) for image in images]
     for kind, pin, data, layer, component in (
@@ -261,13 +276,14 @@ def _fill(
         (ItemKind.FILE, kubeadm, kubeadm_bytes, FILE_LAYER, kubeadm.component),
         (ItemKind.MANIFEST, storage, objects, FILE_LAYER, storage.component),
         (ItemKind.SOURCE, source, tree_bytes, FILE_LAYER, "minio"),
+        *([(ItemKind.FILE, program, kustomize, FILE_LAYER, "minio")] if kustomize else []),
     ):
         entry, payload = parts.artifact(data, layer)
         parts.name(entry, str(pin.reference))
         items.append(
             BundleItem(
                 *(kind, str(pin.reference), entry.digest, payload, entry.size_bytes + len(data)),
-                platforms=(),
+                platforms=("linux/amd64",) if pin is program else (),
                 source=pin.url,
                 licence="Apache-2.0",
                 component=component,

@@ -14,11 +14,16 @@ from perimeter_bundle.cli.options import (
     refuse_missing_bundle,
 )
 from perimeter_bundle.format import layout
+from perimeter_bundle.format.discovery_file import (
+    MAX_DISCOVERY_BYTES,
+    Noted,
+    Reason,
+    parse_discovery,
+)
 from perimeter_bundle.format.files import read_file
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock
-from perimeter_bundle.review.discovery_file import MAX_DISCOVERY_BYTES, parse_discovery
-from perimeter_bundle.review.why import Answer, Noted, Reason, explain
+from perimeter_bundle.review.why import Answer, explain
 from perimeter_bundle.terminal.options import Output, common_options
 
 
@@ -65,7 +70,7 @@ def _noted(bundle: Path) -> Sequence[Noted]:
     path = bundle / layout.DISCOVERY
     if not path.exists():
         return ()
-    return parse_discovery(read_file(path, MAX_DISCOVERY_BYTES))
+    return parse_discovery(read_file(path, MAX_DISCOVERY_BYTES)).images
 
 
 def _text(answer: Answer) -> str:

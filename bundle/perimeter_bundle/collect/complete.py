@@ -14,12 +14,12 @@ from perimeter_bundle.discover.discover import discover
 from perimeter_bundle.discover.kubeadm import list_kubeadm_images, this_platform
 from perimeter_bundle.discover.rules import NO_RULES
 from perimeter_bundle.discover.values import Discovery
+from perimeter_bundle.format.discovery_file import DISCOVERY_FORMAT
 from perimeter_bundle.format.layout import RENDERED
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import FileKind, LockedFile
 from perimeter_bundle.model.reference import ImageReference
-from perimeter_bundle.review.discovery_file import DISCOVERY_FORMAT
 
 ReadChart = Callable[[ChartSpec], bytes]  # the archive
 ReadManifest = Callable[[Component, str], bytes]  # the YAML, by the manifest's name

@@ -6,44 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from perimeter_bundle.format.discovery_file import Noted, Reason
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock, LockedImage
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.review.names import means, nearest
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Reason:
-    """One place that asks for an image, and the rule that found it."""
-
-    component: str
-    object_name: str
-    path: str
-    rule: str
-    written: str
-    source: str
-
-    def to_dict(self) -> dict[str, object]:
-        """As ``why --json`` prints it."""
-        return {
-            "component": self.component,
-            "rule": self.rule,
-            "written": self.written,
-            "source": self.source,
-            "object": self.object_name,
-            "path": self.path,
-        }
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Noted:
-    """An image as discovery wrote it down for one component; ``excluded`` has the reason."""
-
-    image: ImageReference
-    reasons: tuple[Reason, ...]
-    excluded: str = ""
-    excluded_by: str = ""  # the rule
 
 
 @dataclass(frozen=True, slots=True)

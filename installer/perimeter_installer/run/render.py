@@ -3,7 +3,8 @@
 1. The source's archive and kustomize's archive are hashed once more when they are read.
 2. The tree is unpacked as strictly as it was packed; an overlay with the site's patches is added.
 3. kustomize runs without a network of its own where the system allows it, with no git in reach.
-4. An image of a pod that the bundle does not hold is refused: the cluster could never pull it.
+4. The builder's own discovery looks at the result: an image that the bundle does not hold, or a
+   string that nobody explained, is refused (render_gate.py).
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from pathlib import Path
 
 import yaml
 
-from perimeter_bundle.format.layout import blob_path
+from perimeter_bundle.discover.discover import discover
+from perimeter_bundle.format.discovery_file import NotedDiscovery, parse_discovery
+from perimeter_bundle.format.layout import DISCOVERY, RENDERED, blob_path
 from perimeter_bundle.format.manifest import BundleItem, ItemKind
 from perimeter_bundle.format.source_tree import unpack_tree
 from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.format.verify import VerifiedBundle
-from perimeter_bundle.model.errors import HostError, InputError, IntegrityError, PerimeterError
-from perimeter_bundle.model.reference import INTERNAL_HOST, ImageReference
+from perimeter_bundle.model.errors import HostError, InputError, IntegrityError
+from perimeter_bundle.model.reference import INTERNAL_HOST
+from perimeter_installer.run.render_gate import refusals
 
 KUSTOMIZE_FILES = f"{INTERNAL_HOST}/files/kustomize/kustomize:"
 OVERLAY = "perimeter-site"  # folder of the overlay in the unpacked tree
@@ -35,13 +39,14 @@ RENDER_TIMEOUT_S = 300.0
 MAX_OBJECTS_BYTES = 64 * MIB
 MAX_PROGRAM_BYTES = 256 * MIB
 _NOWHERE = "http://127.0.0.1:9"
-_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 
 @dataclass(frozen=True, slots=True)
 class SiteRender:
-    """What is rendered: a source by name, a kustomization in it, and the site's patches."""
+    """What is rendered: a component's kustomization in a source, and the site's patches."""
 
+    component: str
+    name: str  # of the kustomization, as in manifest/rendered/<component>/<name>.yaml
     source: str
     path: str
     patches: Sequence[Mapping[str, object]] = ()  # whole objects, merged over what is rendered
@@ -50,8 +55,8 @@ class SiteRender:
 def render_for_site(bundle: VerifiedBundle, wanted: SiteRender) -> bytes:
     """The objects with the site's values; raises when one needs an image the bundle lacks.
 
-    Raises InputError[not-in-bundle], IntegrityError[bad-source], [not-rendered],
-    [image-not-in-bundle], HostError[cannot-run].
+    Raises InputError[not-in-bundle], [bad-manifest-file], IntegrityError[bad-source],
+    [bad-discovery], [not-rendered], [image-not-in-bundle], HostError[cannot-run].
     """
     item = _source(bundle, wanted.source)
     files = unpack_tree(bundle.read(blob_path(item.payload)), item.name)  # 1, 2
@@ -69,23 +74,6 @@ def render_for_site(bundle: VerifiedBundle, wanted: SiteRender) -> bytes:
         objects = _run(program, tree / OVERLAY, root, f"{wanted.source}: {wanted.path}")  # 3
     _refuse_missing(bundle, objects, wanted)  # 4
     return objects
-
-
-def missing_images(bundle: VerifiedBundle, objects: bytes) -> tuple[str, ...]:
-    """Images in pod specifications that the bundle does not hold, sorted."""
-    held = {item.reference for item in bundle.manifest.items_of(ItemKind.IMAGE)}
-    names = {reference.without_digest() for reference in held} | held
-    missing = set()
-    for document in yaml.load_all(objects, Loader=yaml.CSafeLoader):
-        for text in _pod_images(document):
-            try:
-                reference = ImageReference.parse(text)
-            except PerimeterError:
-                missing.add(text)
-                continue
-            if reference not in names:
-                missing.add(str(reference))
-    return tuple(sorted(missing))
 
 
 def _source(bundle: VerifiedBundle, name: str) -> BundleItem:
@@ -161,25 +149,30 @@ def _alone() -> list[str]:
 
 
 def _refuse_missing(bundle: VerifiedBundle, objects: bytes, wanted: SiteRender) -> None:
-    missing = missing_images(bundle, objects)
-    if missing:
+    source = f"{wanted.component}/{wanted.name}"
+    discovery = discover([(source, objects), *_rest_of_component(bundle, wanted)])
+    held = {item.reference for item in bundle.manifest.items_of(ItemKind.IMAGE)}
+    problems = refusals(discovery, source, held, _noted(bundle))
+    if problems:
         raise IntegrityError(
             "image-not-in-bundle",
-            f"{wanted.source}: {wanted.path}: images are needed that the bundle does not hold",
-            problems=missing,
+            f"{wanted.source}: {wanted.path}: the site's values ask for images that the bundle "
+            "does not hold, or for what nobody can explain",
+            problems=problems,
             hint="a value of the site names another image; list it in workloads.yaml, build again",
         )
 
 
-def _pod_images(root: object) -> Iterator[str]:
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting += node
-        elif isinstance(node, dict):
-            for key, value in node.items():
-                waiting.append(value)
-                for one in value if key in _CONTAINERS and isinstance(value, list) else ():
-                    if isinstance(one, dict) and isinstance(one.get("image"), str):
-                        yield one["image"]
+def _rest_of_component(bundle: VerifiedBundle, wanted: SiteRender) -> Iterator[tuple[str, bytes]]:
+    """What else the component installs: the builder looked at all of it together."""
+    for path in bundle.files_below(f"{RENDERED}/{wanted.component}"):
+        name = path.rpartition("/")[2].removesuffix(".yaml")
+        if name != wanted.name:
+            yield f"{wanted.component}/{name}", bundle.read(path)
+
+
+def _noted(bundle: VerifiedBundle) -> NotedDiscovery:
+    """What the builder wrote down; nothing in bundles that were made before it did."""
+    if DISCOVERY not in bundle.sums.digests:
+        return NotedDiscovery()
+    return parse_discovery(bundle.read(DISCOVERY))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from perimeter_bundle.format.discovery_file import Noted, Reason
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock, LockedImage
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.review.names import means, nearest
-from perimeter_bundle.review.why import Noted, Reason, explain
+from perimeter_bundle.review.why import explain
 
 AMD64 = Platform("linux", "amd64")
 PROXY = ImageReference.parse("gcr.io/istio-release/proxyv2:1.29.0")
