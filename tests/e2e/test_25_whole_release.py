@@ -33,7 +33,7 @@ def whole() -> Whole:
 
 @pytest.fixture(scope="module")
 def moved(installed: Scenario, whole: Whole) -> Iterator[Scenario]:
-    """The whole release: locked, built and signed on the builder, carried, loaded at the site."""
+    """The whole release: locked, built, signed, carried, loaded, and its registries known."""
     lab, builder = installed.lab, installed.lab.node("builder")
     lab.start_upstream(whole.folder, installed.wheels.folder)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,6 +45,7 @@ def moved(installed: Scenario, whole: Whole) -> Iterator[Scenario]:
     road.sign()
     road.carry()
     road.install("load")
+    road.install("apply", "--step", "containerd")  # it brings registries that had no mirror yet
     yield road
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from perimeter_bundle.catalog.built import GoRecipe
 from perimeter_bundle.gobuild.failures import judge
-from perimeter_bundle.gobuild.toolchain import Toolchain
+from perimeter_bundle.gobuild.toolchain import Toolchain, without_telemetry
 from perimeter_bundle.model.errors import HostError, InputError, IntegrityError, PerimeterError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
 from perimeter_bundle.model.platform import Platform
@@ -56,7 +56,7 @@ class Workshop:
     def environment(self, platform: Platform | None = None) -> dict[str, str]:
         """For the go command; nothing but what stands here reaches it."""
         home = self.folder / "home"
-        home.mkdir(parents=True, exist_ok=True)
+        without_telemetry(home)
         settings = {
             "GOPATH": str(self.folder / "gopath"),
             "GOMODCACHE": str(self.folder / "modules"),
@@ -64,7 +64,6 @@ class Workshop:
             "GOENV": "off",
             "GOWORK": "off",
             "GOTOOLCHAIN": "local",
-            "GOTELEMETRY": "off",
             "GO111MODULE": "on",
             "GOFLAGS": _GO_FLAGS,
             "CGO_ENABLED": "0",

@@ -66,9 +66,20 @@ def _candidates(environment: Mapping[str, str]) -> Iterable[Path]:
     )
 
 
+def without_telemetry(home: Path) -> None:
+    """Go counts nothing in ``home``; else a child of it still writes there when it has ended.
+
+    https://go.dev/doc/telemetry
+    """
+    mode = home / ".config" / "go" / "telemetry" / "mode"
+    mode.parent.mkdir(parents=True, exist_ok=True)
+    mode.write_text("off\n")
+
+
 def _version_of(program: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="perimeter-go-") as home:
         folder = Path(home)
+        without_telemetry(folder)
         environment = clean_environment(folder, {"GOTOOLCHAIN": "local", "GOENV": "off"})
         try:
             answer = run_tool(
