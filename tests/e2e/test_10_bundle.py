@@ -15,11 +15,16 @@ from tests.lab.upstream_faults import Fault
 pytestmark = pytest.mark.lab
 
 
-def test_plan_without_a_lock_fetches_no_blob(builder: Scenario, upstream_log: UpstreamLog) -> None:
+def test_plan_without_a_lock_reads_charts_and_fetches_no_blob(
+    builder: Scenario, upstream_log: UpstreamLog
+) -> None:
     done = builder.bundle("plan", RELEASE, "--ca-file", CA, "--no-lock", "--json")
     plan = json.loads(done.stdout)
     assert plan["release"] == RELEASE
-    assert not upstream_log.downloads()
+    # what is rendered must be read; no image's blob and no program is
+    fetched = upstream_log.downloads()
+    assert fetched and all("/blobs/" not in path for path in fetched), fetched
+    assert {path.rpartition("/")[2] for path in fetched} == {"flannel.tgz", "minio-5.4.0.tgz"}
 
 
 def test_build_refuses_a_lock_without_digests(builder: Scenario) -> None:
