@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.command import Ended, run_command
 from tests.support.images import index_image
 from tests.support.lying_server import Lie
 from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
-
-from perimeter_bundle.cli.main import cli
-from perimeter_bundle.terminal.guard import run_guarded
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    status: int
-    out: str
-    err: str
 
 
 class Runner:
@@ -30,11 +20,7 @@ class Runner:
 
     def __call__(self, *arguments: str) -> Ended:
         catalog = ("--catalog", str(self.mini.catalog_root), "--ca-file", str(self.mini.ca_file))
-        with pytest.raises(SystemExit) as caught:
-            run_guarded(cli, [*arguments, *catalog])
-        shown = self._capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Ended(caught.value.code, shown.out, shown.err)
+        return run_command(self._capsys, *arguments, *catalog)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ from perimeter_bundle.collect.workspace import (
     refuse_foreign,
     refuse_without_room,
 )
-from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
+from perimeter_bundle.discover.stream import MAX_OBJECTS_BYTES
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.files import list_tree, read_file, write_file
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest

@@ -40,7 +40,7 @@ from perimeter_bundle.collect.wanted import (
     wanted_sources,
 )
 from perimeter_bundle.discover.kubeadm import this_platform
-from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
+from perimeter_bundle.discover.stream import MAX_OBJECTS_BYTES
 from perimeter_bundle.discover.values import Discovery
 from perimeter_bundle.format.oci import Descriptor, ImageManifest
 from perimeter_bundle.model.digest import Digest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from perimeter_bundle.discover.findings import Findings
@@ -21,7 +20,6 @@ from perimeter_bundle.discover.values import (
 )
 from perimeter_bundle.model.reference import ImageReference
 
-_FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 _INTO_STRING = " -> "
 
 

@@ -97,9 +97,3 @@ def not_image_rule(text: str, promise: Position) -> str:
         if fits(text):
             return name
     return ""
-
-
-def rule_names() -> tuple[str, ...]:
-    """Every rule's name, for docs/discovery.md."""
-    tables = (_ALWAYS, _IN_IMAGE_PLACE, _ELSEWHERE)
-    return tuple(dict.fromkeys(name for table in tables for name, _ in table))

@@ -144,11 +144,6 @@ def is_like_reference(text: str) -> bool:
     return is_version_tag(tag) and "." in tag and not _PORT.fullmatch(found["path"])
 
 
-def has_reference_mark(text: str) -> bool:
-    """Something a careless reader would take for a reference: a path, tag or digest."""
-    return "/" in text or ":" in text or "@" in text
-
-
 def is_complete_reference(text: str) -> bool:
     """A reference that says more than a word: a path with a tag, a version, a host or a digest."""
     if is_unmistakable(text) or is_short(text):

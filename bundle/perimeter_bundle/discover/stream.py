@@ -17,6 +17,7 @@ import yaml
 from perimeter_bundle.model.errors import InputError
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
+MAX_OBJECTS_BYTES = 64 * 1024 * 1024  # what one manifest or kustomization of a release may give
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024  # etcd takes 1.5 MiB; a List of a whole namespace is larger
 MAX_NODES = 3_000_000  # aliases make a small file a large tree; no honest one is larger
 MAX_ALIASED_NODES = 100_000

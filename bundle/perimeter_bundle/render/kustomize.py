@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from perimeter_bundle.discover.kubeadm import this_platform
-from perimeter_bundle.discover.objects import MAX_OBJECTS_BYTES
+from perimeter_bundle.discover.stream import MAX_OBJECTS_BYTES
 from perimeter_bundle.format.files import read_file
 from perimeter_bundle.format.source_tree import FileTree
 from perimeter_bundle.format.strict_json import MIB

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.support.bundles import make_bundle, make_key
+from tests.support.command import Ended, run_command
 
 from perimeter_bundle import __version__
-from perimeter_bundle.cli.main import cli
 from perimeter_bundle.format.layout import INDEX
 from perimeter_bundle.model.lock import Lock
-from perimeter_bundle.terminal.guard import run_guarded
 
 COMMANDS = (
     "discover",
@@ -29,23 +27,12 @@ COMMANDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    status: int
-    out: str
-    err: str
-
-
 class Runner:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
     def __call__(self, *arguments: str | Path) -> Ended:
-        with pytest.raises(SystemExit) as caught:
-            run_guarded(cli, [str(argument) for argument in arguments])
-        shown = self._capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Ended(caught.value.code, shown.out, shown.err)
+        return run_command(self._capsys, *arguments)
 
 
 @pytest.fixture

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.command import Ended, run_command
 
-from perimeter_bundle.cli.main import cli
 from perimeter_bundle.format.layout import DISCOVERY, LOCK
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import Lock, LockedImage
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
-from perimeter_bundle.terminal.guard import run_guarded
 
 AMD64 = Platform("linux", "amd64")
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    status: int
-    out: str
-    err: str
 
 
 class Runner:
@@ -31,11 +23,7 @@ class Runner:
         self._capsys = capsys
 
     def __call__(self, *arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as caught:
-            run_guarded(cli, arguments)
-        shown = self._capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Ended(caught.value.code, shown.out, shown.err)
+        return run_command(self._capsys, *arguments)
 
 
 @pytest.fixture
