@@ -38,7 +38,7 @@ def moved(installed: Scenario, whole: Whole) -> Iterator[Scenario]:
     lab.start_upstream(whole.folder, installed.wheels.folder)
     with tempfile.TemporaryDirectory() as folder:
         builder.run(["rm", "-rf", CATALOG])
-        builder.push(lab_catalog(whole, Path(folder)), CATALOG)
+        builder.push(lab_catalog(whole.commits, Path(folder)), CATALOG)
     road = replace(installed, release=RELEASE, catalog=CATALOG)
     road.lock()
     road.build()

@@ -12,6 +12,8 @@ from tests.support.images import index_image
 from tests.support.lying_server import Lie
 from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 
+from perimeter_bundle.model.lock import Lock
+
 
 class Runner:
     def __init__(self, mini: MiniUpstream, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +68,44 @@ def test_plan_without_a_lock_shows_what_only_a_chart_names_with_its_size(run: Ru
     assert not [one for one in plan["coherence"] if one["id"].startswith("missing-platform")]
 
 
-@pytest.mark.parametrize("command", [("plan", "--no-lock"), ("lock",)])
+def test_an_unresolved_lock_names_what_lock_would_resolve_and_no_registry_is_asked(
+    run: Runner, tmp_path: Path
+) -> None:
+    only_in_the_chart = f"{run.mini.host}/example/only-in-the-chart:1.0"
+    run.mini.serve_chart(only_in_the_chart)
+    ended = run("lock", "mini", "--unresolved", "--json")
+    assert ended.status == 0, ended.err
+    asked = [one.path for one in run.mini.server.seen]
+    assert not [path for path in asked if path.startswith("/v2")]
+    # what is not read is not asked for either
+    assert not [path for path in asked if "plain.bin" in path or "shopctl" in path]
+    lock = Lock.parse((tmp_path / "images.lock").read_bytes())
+    images = {str(one.reference): one for one in lock.images}
+    assert set(images) == {
+        f"{run.mini.host}/example/control-plane:1.0",
+        f"{run.mini.host}/example/shop:1.0",
+        f"{run.mini.host}/example/zcopy:1.0",
+        only_in_the_chart,
+    }
+    assert images[only_in_the_chart].why == (
+        "shop: container-image: shop/shop: Pod/shop spec.containers[0].image",
+    )
+    entries = (*lock.images, *lock.charts, *lock.files, *lock.sources)
+    assert len(json.loads(ended.out)["unresolved"]) == len(entries)
+    assert "next: perimeter-bundle lock mini, where the registries can be asked" in ended.err
+    refused = run("build", "mini", "--lock", "images.lock", "--out", "bundle")
+    assert refused.status == 2
+    assert "error[lock-unresolved]" in refused.err
+    assert "hint: run perimeter-bundle lock mini" in refused.err
+    run.mini.serve_image("example/only-in-the-chart", "1.0", run.mini.image)
+    resolved = run("lock", "mini", "--json")
+    assert resolved.status == 0, resolved.err
+    differences = json.loads(resolved.out)
+    assert (differences["added"], differences["removed"]) == ([], [])
+    assert len(differences["resolved"]) == len(entries)
+
+
+@pytest.mark.parametrize("command", [("plan", "--no-lock"), ("lock",), ("lock", "--unresolved")])
 def test_plan_and_lock_refuse_what_nothing_explains_before_an_image_is_asked_for(
     run: Runner, command: tuple[str, ...]
 ) -> None:

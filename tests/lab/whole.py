@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,14 @@ import yaml
 
 from perimeter_bundle.catalog.load import load_catalog, load_release
 from perimeter_bundle.catalog.values import ChartSpec, Release
-from perimeter_bundle.collect.wanted import wanted_files
+from perimeter_bundle.collect.wanted import WantedFile, wanted_files
 from perimeter_bundle.model.lock import FileKind
 
 from .build import locked
 from .content import assemble, references
 from .host import alive
 from .oci import CREATED, Entry, Layout, write_tar
-from .sources import upstream_path
+from .sources import SOURCES, upstream_path
 from .standins import StandIns
 from .state import REPOSITORY, LabError, cache_folder
 from .trees import ARGO, KUBEFLOW, tree_files
@@ -104,13 +104,27 @@ def assemble_whole() -> Whole:
     return Whole(target, frozenset(said["stand_ins"]), said["commits"])
 
 
-def lab_catalog(whole: Whole, folder: Path) -> Path:
+def publish_objects(root: Path, release: Release, wanted: Iterable[WantedFile]) -> None:
+    """Charts, manifests, and files that trees name, below ``root``; what is there already stays.
+
+    Raises LabError when a program among ``wanted`` is not there.
+    """
+    _publish_charts(root, release)
+    _publish_files(root, wanted)
+
+
+def publish_trees(root: Path, moved: Mapping[str, str]) -> dict[str, str]:
+    """Every source tree as a bare repository; its commit by address. ``moved``: old to new."""
+    return {tree.address: _publish_tree(root, tree, moved) for tree in TREES}
+
+
+def lab_catalog(commits: Mapping[str, str], folder: Path) -> Path:
     """A copy of the catalog whose sources are at the commits that the lab serves."""
     target = folder / "manifests"
     shutil.copytree(CATALOG, target)
     for path in sorted((target / "sources").glob("*.yaml")):
         source = yaml.safe_load(path.read_text())
-        commit = whole.commits.get(str(source["git"]).removeprefix("https://"))
+        commit = commits.get(str(source["git"]).removeprefix("https://"))
         if commit is None:
             raise LabError(f"the lab has no tree for {source['git']}")
         path.write_text(path.read_text().replace(str(source["commit"]), commit))
@@ -125,15 +139,14 @@ def _assemble(base: Path, target: Path, workplace: Path) -> None:
             stand_ins = _put_stand_ins(tree / "registry", set(references(base)))
         release = load_release(load_catalog(CATALOG), RELEASE)
         with alive("charts and manifests"):
-            _publish_charts(tree / "files", release)
-            _publish_files(tree / "files", release)
+            publish_objects(tree / "files", release, wanted_files(release))
         moved = {
             reference.partition("@")[2]: digest
             for reference, digest in stand_ins.items()
             if "@" in reference
         }
         with alive("source trees"):
-            commits = {t.address: _publish_tree(tree / "git", t, moved) for t in TREES}
+            commits = publish_trees(tree / "git", moved)
         names = sorted(
             f"{name}@{digest}" if "@" in reference else reference
             for reference, digest in stand_ins.items()
@@ -192,14 +205,16 @@ def _publish_chart(folder: Path, spec: ChartSpec) -> dict[str, Any]:
     return chart | {"created": CREATED, "digest": digest, "urls": [name]}
 
 
-def _publish_files(root: Path, release: Release) -> None:
+def _publish_files(root: Path, wanted: Iterable[WantedFile]) -> None:
     """Every manifest the base does not serve, and the files that trees name by address."""
-    for wanted in wanted_files(release):
-        target = root / unquote(wanted.url.removeprefix("https://"))
-        if not target.is_file():
-            if wanted.kind is not FileKind.MANIFEST:
-                raise LabError(f"the lab has nothing for {wanted.url}")
-            _write(target, upstream_path(f"manifests/{wanted.name}").read_bytes())
+    for one in wanted:
+        address = unquote(one.url.removeprefix("https://"))
+        if not (root / address).is_file():
+            if one.kind is not FileKind.MANIFEST:
+                raise LabError(f"the lab has nothing for {one.url}")
+            names = (f"manifests/{name}" for name in (one.name, Path(address).name))
+            source = next(name for name in names if name in SOURCES)
+            _write(root / address, upstream_path(source).read_bytes())
     for address, name in REMOTE_FILES.items():
         _write(root / address, gzip.decompress(upstream_path(name).read_bytes()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -25,9 +26,8 @@ from perimeter_bundle.cli.site_options import (
     site_options,
     site_request,
 )
-from perimeter_bundle.collect.coherence import judge_images
 from perimeter_bundle.collect.compare import LockDifference, diff_locks
-from perimeter_bundle.collect.lock import lock_release, unresolved_lock
+from perimeter_bundle.collect.lock import lock_release, name_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.collect.workspace import disc_errors
@@ -50,7 +50,11 @@ from perimeter_bundle.terminal.options import Output, common_options
     show_default=True,
     help="Where to write the lock; what it changes is shown.",
 )
-@click.option("--unresolved", is_flag=True, help="Write names without digests; no network is used.")
+@click.option(
+    "--unresolved",
+    is_flag=True,
+    help="Write names without digests; no registry is asked for images.",
+)
 @click.option("--accept-moved", is_flag=True, help="Accept names that stand for other bytes now.")
 @workloads_option
 @site_options
@@ -89,6 +93,10 @@ def lock(
     Images that are built from source are compiled here and kept in the build cache.
     Parts that do not belong together are refused unless the release accepts them with a reason.
 
+    With --unresolved the same names are found and written without digests: charts, manifests,
+    sources, kubeadm and kustomize are fetched for that, no registry is asked for an image, and
+    build refuses the lock.
+
     With --site-facts images whose tags depend on the hosts (GPU drivers) are taken for exactly the
     systems and kernels of the site; when there is none for a host, nothing is locked.
 
@@ -96,6 +104,7 @@ def lock(
     Examples:
       perimeter-bundle lock 2026.11
       perimeter-bundle lock 2026.11 --out site/images.lock --mirror docker.io=https://mirror.example
+      perimeter-bundle lock 2026.11 --unresolved --out names.lock
       perimeter-bundle lock 2026.11 --site-facts site-facts.json --trust site.pub
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
@@ -105,41 +114,41 @@ def lock(
     chosen = choose(release_name, catalog_path, platforms, workloads_path)
     before = Lock.parse(read_lock(out, release_name)) if out.exists() else None
     judgements: list[Judgement] = []
-    if unresolved:
-        now = unresolved_lock(chosen.release)
-    else:
-        with (
-            output.reporter() as reporter,
-            disc_errors(Path(tempfile.gettempdir())),
-            tempfile.TemporaryDirectory(prefix="perimeter-lock-") as work,
-            workload_upstream(
-                open_upstream(settings, reporter.on_event), chosen.release.workloads, os.environ
-            ) as upstream,
-        ):
-            go = GoSettings(Kept(build_cache_folder(build_cache)), dict(os.environ), ca_file)
+    with (
+        output.reporter() as reporter,
+        disc_errors(Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(prefix="perimeter-lock-") as name,
+        ExitStack() as stack,
+    ):
+        work, upstream = Path(name), open_upstream(settings, reporter.on_event)
+        if unresolved:
+            now = name_release(chosen.release, upstream, work, on_judgement=judgements.append)
+        else:
+            whole = workload_upstream(upstream, chosen.release.workloads, os.environ)
             now = lock_release(
                 chosen.release,
-                upstream,
-                Path(work),
+                stack.enter_context(whole),
+                work,
                 site,
                 pip_environment=os.environ,
                 on_judgement=judgements.append,
-                go=go,
+                go=GoSettings(Kept(build_cache_folder(build_cache)), dict(os.environ), ca_file),
             )
     difference = diff_locks(before, now)
     _refuse_moved(difference, accept_moved)
     with disc_errors(out):
         write_file(out, now.to_bytes())
-    judgement = judgements[0] if judgements else judge_images(chosen.release, now)
     output.result(
-        {**_to_dict(out, now, difference), "coherence": judgement.to_list()},
-        "\n".join([_text(out, now, difference), *judgement.lines()]),
+        {**_to_dict(out, now, difference), "coherence": judgements[0].to_list()},
+        "\n".join([_text(out, now, difference), *judgements[0].lines()]),
     )
     more = f" --workloads {workloads_path}" if workloads_path else ""
-    if not now.unresolved():
-        output.next_step(
-            f"review {out}, then perimeter-bundle build {release_name} --lock {out}{more} --out DIR"
-        )
+    following = (
+        f"review {out}, then perimeter-bundle build {release_name} --lock {out}{more} --out DIR"
+    )
+    if now.unresolved():
+        following = f"perimeter-bundle lock {release_name}{more}, where the registries can be asked"
+    output.next_step(following)
 
 
 def _refuse_moved(difference: LockDifference, accept: bool) -> None:

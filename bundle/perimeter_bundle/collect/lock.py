@@ -20,8 +20,8 @@ from perimeter_bundle.collect.complete import (
     kubeadm_images,
 )
 from perimeter_bundle.collect.python_packages import lock_python_packages, unresolved_packages
-from perimeter_bundle.collect.reading import fetch_objects
-from perimeter_bundle.collect.site_choice import plain_references
+from perimeter_bundle.collect.reading import FetchedObjects, fetch_objects, files_to_read
+from perimeter_bundle.collect.site_choice import SiteChoice, plain_references
 from perimeter_bundle.collect.site_lock import (
     SiteRequest,
     locked_site,
@@ -38,6 +38,7 @@ from perimeter_bundle.collect.sourcing import (
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import (
     WantedBuild,
+    WantedFile,
     WantedImage,
     made_files_of,
     unresolved_image,
@@ -54,13 +55,14 @@ from perimeter_bundle.model.lock import (
     LockedImage,
 )
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.coherence.facts import Facts
 from perimeter_bundle.review.coherence.judge import Judgement, refuse_incoherent
 
 OnJudgement = Callable[[Judgement], None]
 
 
 def unresolved_lock(release: Release, wanted: Sequence[WantedImage] | None = None) -> Lock:
-    """Every name of the release without a digest; made without a network.
+    """The names of the catalog without a digest; nothing is fetched for them.
 
     ``wanted`` are the images when more is known than what the catalog lists.
     """
@@ -101,28 +103,18 @@ def lock_release(
     InputError[unclassified], [incoherent], HostError.
     """
     locking = _Locking(release, upstream, sourcing_of(release))
-    fetched = fetch_objects(release, wanted_files(release), upstream, work)
-    files, rendered = list(fetched.files), fetched.rendered
-    choice = resolve_site(release, rendered, site, upstream)
-    packages = lock_packages(choice, site, upstream, work)
-    found = check_complete(rendered)
-    facts = gather_facts(release, rendered, found)
-    from_kubeadm = kubeadm_images(release, files, fetched.find_file, work)
-    by_name = wanted_images(release, from_kubeadm, found_images(found))
-    builds = wanted_builds(release)
-    check_known_images(release, {*(one.reference for one in by_name), *_bases_of(builds)})
-    wanted = with_site_images(by_name, choice, plain_references(release))
-    all_named = (*wanted, *(build.image() for build in builds))
-    refuse_incoherent(judge_release(release, facts, all_named), release.name, is_complete=False)
+    named = _read_names(release, wanted_files(release), site, upstream, work)
+    fetched, files = named.fetched, list(named.fetched.files)
+    packages = lock_packages(named.choice, site, upstream, work)
     images = run_all(
-        {str(one.reference): partial(locking.image, one) for one in wanted},
+        {str(one.reference): partial(locking.image, one) for one in named.images},
         upstream,
         "lock images",
     )
     wheels = lock_python_packages(release, work, pip_environment or {}, upstream.files.on_event)
     settings = go or GoSettings(Kept(work / "builds"), {})
     # one after another: the go command uses every processor by itself
-    for build in builds:
+    for build in wanted_builds(release):
         made = lock_build(build, release, upstream, locking.sourcing, settings)
         images.append(made.image)
         files += made.files
@@ -137,10 +129,59 @@ def lock_release(
         packages=wheels,
         sources=fetched.sources,
     )
-    judgement = judge_release(release, facts, lock.images, lock)
+    judgement = judge_release(release, named.facts, lock.images, lock)
     on_judgement(judgement)
     refuse_incoherent(judgement, release.name)
     return lock
+
+
+def name_release(
+    release: Release,
+    upstream: Upstream,
+    work: Path,
+    *,
+    on_judgement: OnJudgement = lambda judgement: None,
+) -> Lock:
+    """Every name that ``lock_release`` would resolve, with its reasons and without a digest.
+
+    Charts, manifests, sources, kubeadm and kustomize are fetched; no registry is asked for an image
+    and nothing is compiled. Raises what ``lock_release`` raises.
+    """
+    named = _read_names(release, files_to_read(release), None, upstream, work)
+    lock = unresolved_lock(release, named.images)
+    on_judgement(judge_release(release, named.facts, lock.images))
+    return lock
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What is known of a release before any image is asked for."""
+
+    fetched: FetchedObjects
+    choice: SiteChoice
+    facts: Facts
+    images: tuple[WantedImage, ...]  # what no registry has, and what is compiled, left out
+
+
+def _read_names(
+    release: Release,
+    files: Sequence[WantedFile],
+    site: SiteRequest | None,
+    upstream: Upstream,
+    work: Path,
+) -> _Named:
+    fetched = fetch_objects(release, files, upstream, work)
+    choice = resolve_site(release, fetched.rendered, site, upstream)
+    found = check_complete(fetched.rendered)
+    facts = gather_facts(release, fetched.rendered, found)
+    from_kubeadm = kubeadm_images(release, fetched.files, fetched.find_file, work)
+    by_name = wanted_images(release, from_kubeadm, found_images(found))
+    builds = wanted_builds(release)
+    check_known_images(release, {*(one.reference for one in by_name), *_bases_of(builds)})
+    images = with_site_images(by_name, choice, plain_references(release))
+    all_named = (*images, *(build.image() for build in builds))
+    refuse_incoherent(judge_release(release, facts, all_named), release.name, is_complete=False)
+    return _Named(fetched, choice, facts, images)
 
 
 def _bases_of(builds: Sequence[WantedBuild]) -> list[ImageReference]:

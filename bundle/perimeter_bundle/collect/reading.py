@@ -114,6 +114,18 @@ def object_files(release: Release) -> tuple[WantedFile, ...]:
     )
 
 
+def files_to_read(release: Release) -> tuple[WantedFile, ...]:
+    """``object_files``, and the kubeadm that this machine asks for its images."""
+    every = wanted_files(release)
+    listing = {
+        kubeadm_of(one, [file.locked() for file in every]).reference
+        for one in release.components
+        if one.kubeadm_file
+    }
+    objects = object_files(release)
+    return tuple(one for one in every if one in objects or one.locked().reference in listing)
+
+
 def release_of_component(catalog: Catalog, name: str) -> Release:
     """What must be fetched to see one component's objects, as a release of its own.
 

@@ -30,6 +30,10 @@ MAX_LOCK_BYTES = 16 * 1024 * 1024
 HEADER = (
     "# Pins of one release. Written by perimeter-bundle lock; review the difference, do not edit.\n"
 )
+UNRESOLVED_NOTE = """\
+# Entries without a digest and images without manifests are unresolved: only a connected machine can
+# resolve them, by perimeter-bundle lock, and build refuses them until then.
+"""
 
 
 class FileKind(Enum):
@@ -220,7 +224,8 @@ class Lock:
         tables += self.site.to_tables() if self.site else []
         tables += [toml_table("[[package]]", package_pairs(one)) for one in self.packages]
         tables += [toml_table("[[source]]", _source_pairs(one)) for one in self.sources]
-        return "\n".join([HEADER + top, *tables]).encode()
+        note = UNRESOLVED_NOTE if self.unresolved() else ""
+        return "\n".join([HEADER + note + top, *tables]).encode()
 
     @classmethod
     def parse(cls, data: bytes) -> Lock:

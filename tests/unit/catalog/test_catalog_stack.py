@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import yaml
 from packaging.licenses import canonicalize_license_expression
-from tests.support.default_lock import LOCK_FILE, default_lock
 from tests.support.stack import DEFAULT_RELEASE, PAGE, stack_page
 from tests.support.upstream_renders import catalog, discovered, documents, upstream
 
@@ -25,7 +24,6 @@ from perimeter_bundle.collect.coherence import gather_facts, judge_release
 from perimeter_bundle.collect.complete import Rendered
 from perimeter_bundle.collect.wanted import wanted_images
 from perimeter_bundle.model.errors import InputError
-from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.review.coherence.judge import refuse_incoherent
 from perimeter_bundle.review.coherence.values import Severity
@@ -244,20 +242,6 @@ def test_what_does_not_belong_together_in_the_default_release_is_accepted_with_a
     assert judgement.open(Severity.WARNING) == ()
     istio = "gcr.io/istio-release: 3 parts are at 1.28.0, but proxyv2 1.29.0"
     assert istio in {one.title for one in judgement.findings}
-
-
-def test_the_lock_of_this_repository_names_every_image_of_the_default_release() -> None:
-    lock = Lock.parse(LOCK_FILE.read_bytes())
-    kubernetes = [one.reference for one in lock.images if one.components == ("kubernetes",)]
-    assert lock.to_bytes() == default_lock(kubernetes).to_bytes(), (
-        "run python -m tests.support.default_lock KUBEADM"
-    )
-    names = {reference.repository for reference in kubernetes}
-    assert {"pause", "etcd", "coredns/coredns", "kube-apiserver", "kube-proxy"} <= names
-    entries = (*lock.images, *lock.charts, *lock.files, *lock.sources)
-    assert len(lock.unresolved()) == len(entries)
-    pinned = [one for one in lock.images if one.digest]
-    assert {one.reference.host for one in pinned} == {"gcr.io"}  # Knative's
 
 
 def test_the_page_about_the_stack_is_what_the_catalog_says() -> None:

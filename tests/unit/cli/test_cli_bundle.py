@@ -10,8 +10,10 @@ from tests.support.bundles import make_bundle, make_key
 from tests.support.command import Ended, run_command
 
 from perimeter_bundle import __version__
+from perimeter_bundle.catalog.content import content_root
+from perimeter_bundle.catalog.load import load_catalog, load_release
+from perimeter_bundle.collect.lock import unresolved_lock
 from perimeter_bundle.format.layout import INDEX
-from perimeter_bundle.model.lock import Lock
 
 COMMANDS = (
     "discover",
@@ -57,18 +59,14 @@ def test_every_command_teaches_by_an_example(run: Runner, command: str) -> None:
     assert "--json" in shown
 
 
-def test_an_unresolved_lock_is_written_without_a_network(run: Runner, tmp_path: Path) -> None:
-    ended = run("lock", "2026.11-base", "--unresolved")
-    assert ended.status == 0
-    assert "names have no digest: this lock cannot be built" in ended.out
-    lock = Lock.parse((tmp_path / "images.lock").read_bytes())
-    assert lock.release == "2026.11-base"
-    assert lock.unresolved()
-    assert "nothing changed" in run("lock", "2026.11-base", "--unresolved").out
+def write_names(path: Path) -> None:
+    """A lock of the base release's names, none of them resolved."""
+    release = load_release(load_catalog(content_root() / "manifests"), "2026.11-base")
+    path.write_bytes(unresolved_lock(release).to_bytes())
 
 
 def test_build_refuses_an_unresolved_lock_and_makes_no_folder(run: Runner, tmp_path: Path) -> None:
-    run("lock", "2026.11-base", "--unresolved")
+    write_names(tmp_path / "images.lock")
     ended = run("build", "2026.11-base", "--out", "bundle")
     assert ended.status == 2
     assert ended.out == ""
@@ -77,8 +75,8 @@ def test_build_refuses_an_unresolved_lock_and_makes_no_folder(run: Runner, tmp_p
     assert not (tmp_path / "bundle").exists()
 
 
-def test_plan_refuses_a_lock_that_was_named_and_pins_nothing(run: Runner) -> None:
-    run("lock", "2026.11-base", "--unresolved", "--out", "open.lock")
+def test_plan_refuses_a_lock_that_was_named_and_pins_nothing(run: Runner, tmp_path: Path) -> None:
+    write_names(tmp_path / "open.lock")
     ended = run("plan", "2026.11-base", "--lock", "open.lock", "--json")
     assert ended.status == 2
     assert json.loads(ended.out)["error"]["code"] == "lock-unresolved"
