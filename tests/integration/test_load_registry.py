@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -242,6 +245,56 @@ def test_a_certificate_of_another_ca_is_refused(
     with pytest.raises(TrustError, match="the certificate of n1 is not the site's") as raised:
         fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
     assert raised.value.code == "registry-certificate"
+
+
+@contextmanager
+def refusing_first(registry: Distribution, refusals: int) -> Iterator[str]:
+    """The registry's address behind a line that breaks the first handshakes with an alert."""
+    alert = bytes.fromhex("15030300020232")  # fatal, decode_error
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(64) as pool:
+        left = refusals
+
+        def pump(source: socket.socket, target: socket.socket) -> None:
+            with suppress(OSError):
+                while data := source.recv(1 << 16):
+                    target.sendall(data)
+            with suppress(OSError):
+                target.shutdown(socket.SHUT_WR)
+
+        def accept() -> None:
+            nonlocal left
+            with suppress(OSError):
+                while True:
+                    near, _ = listening.accept()
+                    if left:
+                        left -= 1
+                        near.recv(1 << 16)
+                        near.sendall(alert)
+                        near.close()
+                        continue
+                    far = socket.create_connection(("127.0.0.1", registry.port))
+                    pool.submit(pump, near, far)
+                    pool.submit(pump, far, near)
+
+        pool.submit(accept)
+        try:
+            yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+        assert not left
+
+
+def test_a_handshake_that_breaks_is_tried_again(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    with refusing_first(empty, 2) as url:
+        endpoint = RegistryEndpoint.parse("n1", url, ca_pem=empty.ca.certificate)
+        client = PushClient(endpoint, sleep=lambda seconds: None)
+        try:
+            fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
+        finally:
+            client.close()
+    assert empty.blobs()
 
 
 def test_nobody_answering_is_said_with_the_replicas_name(bundle: VerifiedBundle) -> None:

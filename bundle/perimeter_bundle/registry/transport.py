@@ -19,6 +19,7 @@ from urllib3 import exceptions as http_errors
 from urllib3.util import Timeout, make_headers, parse_url
 
 from perimeter_bundle import __version__
+from perimeter_bundle.model import tls
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.registry.answer import Answer, refusal, short_reason, shown_url
 from perimeter_bundle.registry.retry import Clock, Failure, FailureKind, retry_after_s
@@ -178,8 +179,7 @@ class Transport:
 
 
 def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = tls.client_context()
     if settings.ca_file is not None:
         try:
             context.load_verify_locations(cafile=settings.ca_file)
@@ -226,7 +226,7 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except http_errors.SSLError as error:
-        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+        if not tls.is_untrusted(error):
             raise Failure(FailureKind.CONNECT, short_reason(error)) from error
         raise NetworkError(
             "tls-untrusted",

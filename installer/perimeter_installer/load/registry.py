@@ -8,7 +8,6 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
 
+from perimeter_bundle.model import tls
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import NetworkError
 from perimeter_installer.load import refusals, retry
@@ -55,15 +55,11 @@ class PushClient:
         self.endpoint = endpoint
         self._cancelled = threading.Event()
         self._sleep = sleep or self._cancelled.wait
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if endpoint.ca_pem:
-            context.load_verify_locations(cadata=endpoint.ca_pem)
         self._pool = urllib3.PoolManager(
             num_pools=2,
             maxsize=connections,
             block=True,
-            ssl_context=context,
+            ssl_context=tls.client_context(ca_pem=endpoint.ca_pem or None),
             retries=False,
             blocksize=retry.BLOCK_BYTES,
         )
@@ -238,9 +234,9 @@ class PushClient:
         while True:
             try:
                 answer = attempt()
-            except (ssl.SSLCertVerificationError, urllib3.exceptions.SSLError) as error:
-                raise refusals.untrusted(self.endpoint, error) from error
             except (urllib3.exceptions.HTTPError, OSError) as error:
+                if tls.is_untrusted(error):
+                    raise refusals.untrusted(self.endpoint, error) from error
                 timed_out = isinstance(error, urllib3.exceptions.ReadTimeoutError | TimeoutError)
                 rule = retry.ON_TIMEOUT if timed_out else retry.ON_CONNECTION
                 if number >= rule.tries:

@@ -7,7 +7,6 @@ the jump host needs no name service and no load balancer, and one dead control p
 from __future__ import annotations
 
 import base64
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import urllib3
 import yaml
 
+from perimeter_bundle.model import tls
 from perimeter_bundle.model.errors import ClusterError, HostError, PerimeterError
 from perimeter_installer.run.private import private_folder, write_private
 from perimeter_installer.site.host_keys import KnownHosts
@@ -99,9 +99,8 @@ def _ask_ready(kubeconfig: bytes, host: Host) -> None:
     """Returns when the API server says it is ready; raises ClusterError."""
     document = yaml.safe_load(kubeconfig)
     cluster = document["clusters"][0]["cluster"]
-    context = ssl.create_default_context(
-        cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
-    )
+    ca_pem = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    context = tls.client_context(ca_pem=ca_pem, only_ca=True)
     pool = urllib3.PoolManager(ssl_context=context, retries=False)
     try:
         # /readyz is open to everyone in a cluster made by kubeadm (system:public-info-viewer)
