@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,6 +19,7 @@ from perimeter_bundle.cli.options import (
     network_settings,
 )
 from perimeter_bundle.collect.chart_folder import is_chart, render_own_chart
+from perimeter_bundle.collect.own_folder import OwnFolder
 from perimeter_bundle.collect.own_kustomization import is_kustomization, render_own_kustomization
 from perimeter_bundle.collect.reading import discover_component
 from perimeter_bundle.collect.upstream import open_upstream
@@ -59,7 +60,8 @@ def discover(
 
     PATH is a rendered file (.yaml, .yml, .json, also .gz), a folder of such files, a Helm chart
     (folder or .tgz), which is rendered with its own values, or a kustomization folder, which is
-    rendered with your kustomize. No catalog and no network is needed.
+    rendered with your kustomize. Charts and kustomizations somewhere below a folder are rendered
+    too; one that cannot be is said and read as plain YAML. No catalog and no network is needed.
 
     COMPONENT is a name of the catalog: its charts, manifests and kustomizations are fetched,
     rendered and judged by its own rules. A path of that name is taken first.
@@ -82,7 +84,7 @@ def discover(
         if path.exists():
             if has_component(catalog_path or catalog_root(), what):
                 output.note(f"{what} is a component too; what is shown is the path {path}")
-            found = discover_objects(_documents(path, kustomize_path, Path(work)))
+            found = _discover_path(path, kustomize_path, Path(work), output)
         else:
             catalog = load_catalog(catalog_path or catalog_root())
             refuse_unknown(catalog, what)
@@ -100,13 +102,20 @@ def discover(
     return error.exit_status
 
 
-def _documents(path: Path, kustomize_path: Path | None, work: Path) -> Iterable[tuple[str, bytes]]:
+def _discover_path(
+    path: Path, kustomize_path: Path | None, work: Path, output: Output
+) -> Discovery:
+    search_path = os.environ.get("PATH", "")
     if is_chart(path):
-        return [render_own_chart(path)]
+        return discover_objects([render_own_chart(path)])
     if is_kustomization(path):
-        search_path = os.environ.get("PATH", "")
-        return [render_own_kustomization(path, kustomize_path, search_path, work)]
-    return read_objects(path)
+        rendered = render_own_kustomization(path, kustomize_path, search_path, work)
+        return discover_objects([rendered])
+    if not path.is_dir():
+        return discover_objects(read_objects(path))
+    folder = OwnFolder(path, kustomize_path, search_path, work, output.note)
+    found = discover_objects(folder.objects())
+    return replace(found, unclassified=tuple(sorted([*found.unclassified, *folder.unread])))
 
 
 def has_objects(component: Component) -> bool:

@@ -23,6 +23,15 @@ def render_own_kustomization(
 
     Raises InputError[no-kustomize], IntegrityError[not-rendered], [render-too-large], HostError.
     """
+    found = find_kustomize(program, search_path, path)
+    return path.resolve().name, render_folder(found, path, work)
+
+
+def find_kustomize(program: Path | None, search_path: str, path: Path) -> Path:
+    """``program``, else the one in ``search_path``, to render what is at ``path``.
+
+    Raises InputError[no-kustomize], HostError[tool-missing].
+    """
     found = program or _found(search_path)
     if found is None:
         raise InputError(
@@ -33,7 +42,7 @@ def render_own_kustomization(
         )
     if not (found.is_file() and os.access(found, os.X_OK)):
         raise HostError("tool-missing", f"{found} is no program that can be run")
-    return path.resolve().name, render_folder(found, path, work)
+    return found
 
 
 def _found(search_path: str) -> Path | None:

@@ -19,19 +19,24 @@ def read_objects(path: Path) -> Iterator[tuple[str, bytes]]:
     Raises InputError[no-objects], [bad-manifest-file].
     """
     if path.is_file():
-        yield path.name, _read(path)
+        yield path.name, read_object_file(path)
         return
-    if not path.is_dir():
+    for file in list_objects(path):
+        yield file.relative_to(path).as_posix(), read_object_file(file)
+
+
+def list_objects(folder: Path) -> list[Path]:
+    """Every file of objects in the folder, sorted; raises InputError[no-objects]."""
+    if not folder.is_dir():
         raise InputError(
             "no-objects",
-            f"there is no file or folder {path}",
+            f"there is no file or folder {folder}",
             hint="give a rendered file (.yaml, .json, .gz), or a folder of such files",
         )
-    files = [file for file in sorted(path.rglob("*")) if _is_wanted(file, path)]
+    files = [file for file in sorted(folder.rglob("*")) if _is_wanted(file, folder)]
     if not files:
-        raise InputError("no-objects", f"no .yaml, .yml or .json file in {path}")
-    for file in files:
-        yield file.relative_to(path).as_posix(), _read(file)
+        raise InputError("no-objects", f"no .yaml, .yml or .json file in {folder}")
+    return files
 
 
 def _is_wanted(file: Path, root: Path) -> bool:
@@ -39,8 +44,11 @@ def _is_wanted(file: Path, root: Path) -> bool:
     return not hidden and file.name.endswith(_ENDINGS) and file.is_file()
 
 
-def _read(path: Path) -> bytes:
-    """At most one byte more than allowed, so that the limit is seen and a bomb is not unpacked."""
+def read_object_file(path: Path) -> bytes:
+    """At most one byte more than allowed, so that the limit is seen and a bomb is not unpacked.
+
+    Raises InputError[bad-manifest-file].
+    """
     try:
         if path.name.endswith(".gz"):
             with gzip.open(path) as stream:
