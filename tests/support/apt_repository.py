@@ -14,20 +14,21 @@ Serve = Callable[[str, bytes], object]
 class AptKeys:
     """A signing key of the test's own; ``keyring`` is what gpgv reads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, algorithm: str = "ed25519") -> None:
         self.home = folder / "gnupg"
         self.home.mkdir(mode=0o700, parents=True)
         self.keyring = folder / "archive.gpg"
-        self._gpg(
-            "--passphrase", "", "--quick-generate-key", "test archive", "ed25519", "sign", "never"
+        self.gpg(
+            "--passphrase", "", "--quick-generate-key", "test archive", algorithm, "sign", "never"
         )
-        self.keyring.write_bytes(self._gpg("--export"))
+        self.keyring.write_bytes(self.gpg("--export"))
 
     def sign(self, text: str) -> bytes:
         """``text`` as InRelease."""
-        return self._gpg("--clearsign", "--output", "-", input=text.encode())
+        return self.gpg("--clearsign", "--output", "-", input=text.encode())
 
-    def _gpg(self, *arguments: str, input: bytes = b"") -> bytes:
+    def gpg(self, *arguments: str, input: bytes = b"") -> bytes:
+        """What gpg prints, with this key alone."""
         done = subprocess.run(
             ["gpg", "--batch", "--yes", "--no-tty", "--homedir", str(self.home), *arguments],
             input=input, capture_output=True, check=True,

@@ -152,8 +152,12 @@ FolderInside = Annotated[str, AfterValidator(_relative_folder)]
 GitUrl = Annotated[str, AfterValidator(_plain_https_url)]
 Repository = Annotated[str, AfterValidator(_repository)]
 TagTemplate = Annotated[str, AfterValidator(_tag_template)]
+_KERNEL = r"\{kernel(_version|_flavour)?\}"
 PackageName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]*(\{kernel\})?$", max_length=100)
+    str,
+    StringConstraints(
+        pattern=rf"^[A-Za-z0-9]([A-Za-z0-9+._-]|{_KERNEL})*( = {_KERNEL})?$", max_length=100
+    ),
 ]
 DottedPath = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)

@@ -19,7 +19,11 @@ _SAMPLE = Machine((), "ubuntu", "22.04", "5.15.0-78-generic", "amd64")
 
 @dataclass(frozen=True, slots=True)
 class SystemPackages:
-    """Packages of the system that an image installs when it starts; names may hold {kernel}."""
+    """Packages of the system that an image installs when it starts.
+
+    Names may hold {kernel}, and its two parts as SUSE writes it: 5.14.21-150500.55.19-default is
+    {kernel_version}, a dash, {kernel_flavour}.
+    """
 
     install: tuple[str, ...] = ()  # with all they depend on
     download: tuple[str, ...] = ()  # alone
@@ -27,9 +31,11 @@ class SystemPackages:
 
     def for_kernel(self, kernel: str) -> SystemPackages:
         """The same with the names of one kernel."""
+        version, _, flavour = kernel.rpartition("-")
+        words = {"kernel": kernel, "kernel_version": version, "kernel_flavour": flavour}
         return SystemPackages(
             *(
-                tuple(name.replace("{kernel}", kernel) for name in names)
+                tuple(name.format(**words) for name in names)
                 for names in (self.install, self.download, self.download_if_there)
             )
         )

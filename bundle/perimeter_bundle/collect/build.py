@@ -52,7 +52,7 @@ from perimeter_bundle.collect.python_packages import fetch_python_packages
 from perimeter_bundle.collect.room import BUILD_EXTRA_BYTES, CONTENT_BYTES
 from perimeter_bundle.collect.scheduler import FetchTask
 from perimeter_bundle.collect.site_choice import plain_references
-from perimeter_bundle.collect.site_packages import packages_document
+from perimeter_bundle.collect.site_packages import packages_document, rpm_repositories
 from perimeter_bundle.collect.upstream import Upstream
 from perimeter_bundle.collect.wanted import GO_BUILD_SCHEME, wanted_images, wanted_sources
 from perimeter_bundle.collect.wheelhouse import download_wheels
@@ -257,6 +257,8 @@ def _check_content(release: Release, lock: Lock, workspace: Workspace, on_event:
         if chosen.packages:
             path = workspace.root / layout.site_packages_path(chosen.name)
             write_file(path, packages_document(chosen, lock))
+            for name, data in rpm_repositories(chosen, lock, find).items():
+                write_file(workspace.root / name, data)
     write_file(workspace.root / layout.COHERENCE, judgement.to_bytes())
     on_event(Event(EventKind.FINISH, task))
 

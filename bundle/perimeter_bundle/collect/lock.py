@@ -125,7 +125,7 @@ def lock_release(
         images=tuple(images),
         charts=fetched.charts,
         files=(*files, *packages.files),
-        site=locked_site(site, packages.choice, packages.by_component),
+        site=locked_site(site, packages.choice, packages.by_component, packages.keys),
         packages=wheels,
         sources=fetched.sources,
     )

@@ -27,9 +27,14 @@ from perimeter_bundle.discover.stream import read_documents
 from perimeter_bundle.format.site_facts import PrecompiledChoice, VerifiedSiteFacts
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind
-from perimeter_bundle.model.locked_site import LockedSite, LockedSiteComponent, SitePackage
+from perimeter_bundle.model.locked_site import (
+    LockedSite,
+    LockedSiteComponent,
+    SitePackage,
+    SystemKeys,
+)
 from perimeter_bundle.model.reference import ImageReference
-from perimeter_bundle.ospackages.apt import AptRepository
+from perimeter_bundle.ospackages.repositories import OsRepository
 
 SHOWN_TAGS = 8
 
@@ -40,7 +45,7 @@ class SiteRequest:
 
     verified: VerifiedSiteFacts
     precompiled: PrecompiledChoice | None = None
-    repositories: tuple[AptRepository, ...] = ()  # of the hosts' systems
+    repositories: tuple[OsRepository, ...] = ()  # of the hosts' systems
 
     @property
     def wish(self) -> PrecompiledChoice:
@@ -114,6 +119,7 @@ def locked_site(
     request: SiteRequest | None,
     choice: SiteChoice,
     packages: Mapping[str, tuple[SitePackage, ...]],
+    keys: Mapping[str, tuple[SystemKeys, ...]],
 ) -> LockedSite | None:
     """The part of the lock that names the site; None without site facts."""
     if request is None:
@@ -130,6 +136,7 @@ def locked_site(
                 tuple(sorted({i.reference for i in choice.images if i.component == name})),
                 values_lines(choice.values[name]) if name in choice.values else (),
                 packages.get(name, ()),
+                keys.get(name, ()),
             )
             for name in names
         ),

@@ -63,6 +63,11 @@ def site_packages_path(component: str) -> str:
     return f"{SITE_VALUES}/{component}-packages.json"
 
 
+def site_repository_path(component: str, system: str) -> str:
+    """Indexes and keys of a repository that those packages of a system make up."""
+    return f"{SITE_VALUES}/{component}-repositories/{system}"
+
+
 def python_package_path(filename: str) -> str:
     """A wheel of the site's own Python packages."""
     return f"{PYTHON_INDEX}/{filename}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from dataclasses import dataclass
 
@@ -11,9 +13,10 @@ from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.model.toml_writer import TomlValue, toml_table
 
 _SITE_KEYS = ("name", "facts", "signed_by")
-_COMPONENT_KEYS = ("name", "images", "values", "packages")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~_-]{0,127}")
+_COMPONENT_KEYS = ("name", "images", "values", "packages", "keys")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~^_-]{0,127}")
 MAX_VALUE_LINE = 500
+MAX_KEYS = 1024 * 1024
 _NOTHING = Digest.of_bytes(b"")
 
 
@@ -41,6 +44,28 @@ class SitePackage:
         return " ".join(map(str, parts))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SystemKeys:
+    """Public keys that packages of a system are signed with, as their distribution gives them."""
+
+    system: str
+    data: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> SystemKeys:
+        """System and base64; raises ValueError."""
+        system, _, encoded = text.partition(" ")
+        if not _WORD.fullmatch(system) or not encoded or len(encoded) > MAX_KEYS:
+            raise ValueError(f"{text[:60]!r} is not system and keys")
+        try:
+            return cls(system, base64.b64decode(encoded, validate=True))
+        except binascii.Error as error:
+            raise ValueError(f"the keys of {system} are not base64") from error
+
+    def __str__(self) -> str:
+        return f"{self.system} {base64.b64encode(self.data).decode()}"
+
+
 @dataclass(frozen=True, slots=True)
 class LockedSiteComponent:
     """What a component gets at this site beyond the catalog: images, and values of its chart."""
@@ -49,6 +74,7 @@ class LockedSiteComponent:
     images: tuple[ImageReference, ...]
     values: tuple[str, ...]  # lines of YAML
     packages: tuple[SitePackage, ...] = ()
+    keys: tuple[SystemKeys, ...] = ()
 
     @property
     def values_bytes(self) -> bytes:
@@ -94,6 +120,8 @@ def _pairs(one: LockedSiteComponent) -> dict[str, TomlValue]:
     }
     if one.packages:
         pairs["packages"] = [str(package) for package in sorted(one.packages)]
+    if one.keys:
+        pairs["keys"] = [str(key) for key in sorted(one.keys)]
     return pairs
 
 
@@ -123,6 +151,9 @@ def _read_component(reader: Reader, table: Table, where: str) -> LockedSiteCompo
             tuple(reader.each(table, "packages", where, SitePackage.parse))
             if "packages" in table
             else ()
+        ),
+        keys=(
+            tuple(reader.each(table, "keys", where, SystemKeys.parse)) if "keys" in table else ()
         ),
     )
 

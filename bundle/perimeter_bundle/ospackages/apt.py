@@ -10,9 +10,6 @@ only lead to an older package that its distribution signed once.
 
 from __future__ import annotations
 
-import gzip
-import io
-import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +18,33 @@ from urllib.parse import quote
 from perimeter_bundle.collect.upstream import Upstream
 from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import HostError, IntegrityError, TrustError
-from perimeter_bundle.ospackages.deb_index import DebPackage, by_name, read_packages, read_release
-from perimeter_bundle.tools.run import clean_environment, run_tool
+from perimeter_bundle.model.errors import IntegrityError
+from perimeter_bundle.ospackages.deb_index import (
+    CODE,
+    DebPackage,
+    by_name,
+    closure,
+    read_packages,
+    read_release,
+)
+from perimeter_bundle.ospackages.found import (
+    Family,
+    FoundPackage,
+    MissingPackage,
+    Selection,
+    nearest,
+)
+from perimeter_bundle.ospackages.signature import check_clearsigned
+from perimeter_bundle.ospackages.unpack import fetch_index, unpack_index
 
 MAX_RELEASE_BYTES = 4 * MIB
-MAX_INDEX_BYTES = 64 * MIB
-MAX_UNPACKED_BYTES = 512 * MIB
-GPGV_TIMEOUT_S = 60.0
 _PACKED = ("Packages.xz", "Packages.gz")
+_ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class AptRepository:
-    """Where packages of one system are; ``keyring`` is a file gpgv reads."""
+    """Where packages of one system are; ``keyring`` is a file with the distribution's keys."""
 
     os_tag: str  # ubuntu22.04, debian12
     url: str  # https://…, without a slash at the end
@@ -42,11 +52,48 @@ class AptRepository:
     components: tuple[str, ...]
     keyring: Path
 
+    @property
+    def places(self) -> str:
+        """For messages."""
+        return f"{self.url} {' '.join(self.suites)}"
 
-def read_repositories(
+
+@dataclass(frozen=True, slots=True)
+class AptIndex:
+    """A PackageIndex: every package, with its address, by name and by what it provides."""
+
+    packages: Mapping[str, Sequence[DebPackage]]
+
+    def select(
+        self, install: Sequence[str], download: Sequence[str], if_there: Sequence[str]
+    ) -> Selection:
+        """See PackageIndex; raises IntegrityError[bad-apt-index]."""
+        found = closure(self.packages, install, download, if_there)
+        return Selection(
+            tuple(map(_found, found.packages)),
+            tuple(
+                MissingPackage(name, by, nearest(name, self.packages)) for name, by in found.missing
+            ),
+        )
+
+
+def _found(package: DebPackage) -> FoundPackage:
+    return FoundPackage(
+        Family.DEB,
+        package.name,
+        str(package.version),
+        package.architecture,
+        "" if package.architecture == _ALL else package.architecture,
+        package.url,
+        package.digest,
+        package.size_bytes,
+    )
+
+
+def read_apt_repositories(
     repositories: Sequence[AptRepository], architecture: str, upstream: Upstream, work: Path
-) -> Mapping[str, Sequence[DebPackage]]:
-    """Every package for ``architecture`` (amd64), with its address, by name.
+) -> AptIndex:
+    """Every package for ``architecture`` (amd64).
 
     Raises TrustError[bad-signature], IntegrityError, HostError[tool-missing] without gpgv, and
     NetworkError.
@@ -58,76 +105,43 @@ def read_repositories(
             release = _release(base, repository.keyring, upstream, work)
             for component in repository.components:
                 path = f"{component}/binary-{architecture}"
-                data = _index(base, path, release, upstream)
+                data = _index(base, path, release, upstream, work)
                 found += [
                     replace(package, url=f"{repository.url}/{quote(package.filename, safe='/+~')}")
                     for package in read_packages(data, f"{base}/{path}/Packages")
-                    if package.architecture in (architecture, "all")
+                    if package.architecture in (architecture, _ALL)
                 ]
-    return by_name(found)
+    return AptIndex(by_name(found))
 
 
 def _release(
     base: str, keyring: Path, upstream: Upstream, work: Path
 ) -> Mapping[str, tuple[Digest, int]]:
     url = f"{base}/InRelease"
-    signed, plain = work / "InRelease", work / "Release"
-    signed.write_bytes(upstream.files.fetch_small(url, MAX_RELEASE_BYTES))
-    plain.unlink(missing_ok=True)
-    try:
-        run_tool(
-            ["gpgv", "--keyring", keyring, "--output", plain, signed],
-            folder=work,
-            environment=clean_environment(work),
-            timeout_s=GPGV_TIMEOUT_S,
-            what=f"checking the signature of {url}",
-        )
-    except HostError as error:
-        if error.code == "tool-missing":
-            error.hint = "install gpgv"
-            raise
-        raise TrustError(
-            "bad-signature",
-            f"{url} is not signed by a key in {keyring.name}",
-            problems=error.problems,
-            hint="is the keyring that of this distribution? its keys change from time to time",
-        ) from error
-    return read_release(plain.read_text(encoding="utf-8", errors="replace"), url)  # 1
+    signed = upstream.files.fetch_small(url, MAX_RELEASE_BYTES)
+    plain = check_clearsigned(signed, keyring, work, url)  # 1
+    return read_release(plain.decode("utf-8", errors="replace"), url)
 
 
 def _index(
-    base: str, path: str, release: Mapping[str, tuple[Digest, int]], upstream: Upstream
+    base: str,
+    path: str,
+    release: Mapping[str, tuple[Digest, int]],
+    upstream: Upstream,
+    work: Path,
 ) -> bytes:
     name = next((f"{path}/{packed}" for packed in _PACKED if f"{path}/{packed}" in release), None)
     if name is None:
         raise IntegrityError(
-            "bad-apt-index",
+            CODE,
             f"{base} has no index {path}/Packages",
             hint="are suite, component and architecture right?",
         )
     digest, size = release[name]
     url = f"{base}/{name}"
-    if size > MAX_INDEX_BYTES:
-        raise IntegrityError("bad-apt-index", f"{url} is larger than any honest one")
-    data = upstream.files.fetch_small(url, size)
-    found = Digest.of_bytes(data)
-    if found != digest:  # 2
-        raise IntegrityError(
-            "digest-mismatch",
-            f"refused {url}: it is not what InRelease promises",
-            context={"expected": digest, "got": found},
-            hint="the mirror may just be taking over a new state: try again in some minutes",
-        )
-    return _unpacked(data, url)
-
-
-def _unpacked(data: bytes, url: str) -> bytes:
-    try:
-        opened = lzma.open if url.endswith(".xz") else gzip.open
-        with opened(io.BytesIO(data)) as stream:
-            unpacked = stream.read(MAX_UNPACKED_BYTES + 1)
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise IntegrityError("bad-apt-index", f"{url} cannot be unpacked: {error}") from error
-    if len(unpacked) > MAX_UNPACKED_BYTES:
-        raise IntegrityError("bad-apt-index", f"{url} unpacks to more than any honest index")
-    return unpacked
+    return unpack_index(
+        fetch_index(url, digest, size, "InRelease", upstream, CODE),
+        url,
+        work,
+        CODE,  # 2
+    )

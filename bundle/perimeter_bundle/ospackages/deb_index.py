@@ -14,6 +14,7 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import IntegrityError, PerimeterError
 from perimeter_bundle.ospackages.deb_version import DebVersion
 
+CODE = "bad-apt-index"
 MAX_PACKAGE_BYTES = 4 * 1024**3
 MAX_CLOSURE = 500
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]{0,127}")
@@ -227,7 +228,7 @@ def _digest(text: str, what: str) -> Digest:
 
 def _bad(what: str, reason: str) -> IntegrityError:
     return IntegrityError(
-        "bad-apt-index",
+        CODE,
         f"{what} cannot be used: {reason}",
         hint="is this an apt repository, and whole? another mirror may help",
     )
