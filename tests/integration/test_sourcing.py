@@ -3,6 +3,7 @@ way through lock and build. Real HTTPS, real go."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.go_modules import HELLO, VERSION, hello_proxy
+from tests.support.go_modules import HELLO, VERSION, go_archive, hello_proxy
 from tests.support.images import index_image, single_image
 from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 
@@ -23,6 +24,7 @@ from perimeter_bundle.format import layout
 from perimeter_bundle.format.signature import generate_key, sign_bundle
 from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.format.verify import open_bundle
+from perimeter_bundle.gobuild import toolchain
 from perimeter_bundle.gobuild.kept import Kept
 from perimeter_bundle.gobuild.made import GoSettings
 from perimeter_bundle.gobuild.toolchain import find_toolchain
@@ -225,6 +227,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Compiled:
     """The mini release with a compiled image, and where its results are kept."""
 
+    path = os.environ["PATH"]
+
     def __init__(self, mini: MiniUpstream, packages: Path, base: str) -> None:
         self.mini, self.packages = mini, packages
         self.proxy, total = hello_proxy(mini.folder / "proxy")
@@ -235,7 +239,7 @@ class Compiled:
 
     @property
     def settings(self) -> GoSettings:
-        environment = {**self.proxy.environment, "PATH": os.environ["PATH"]}
+        environment = {**self.proxy.environment, "PATH": self.path}
         return GoSettings(self.kept, environment, packages=self.packages)
 
     def lock(self) -> Lock:
@@ -245,7 +249,7 @@ class Compiled:
         return lock_release(self.mini.release(), upstream, work, go=self.settings)
 
     def build(self, lock: Lock, out: Path, kept: Path | None = None) -> None:
-        environment = {**self.proxy.environment, "PATH": os.environ["PATH"]}
+        environment = {**self.proxy.environment, "PATH": self.path}
         self.mini.build(lock, out, more=environment, build_cache=kept or self.kept.folder)
 
     def compiles(self) -> int:
@@ -257,12 +261,16 @@ class Compiled:
 
 def go_series() -> str:
     """The recipe takes whatever go this machine has."""
+    return f"{'.'.join(this_go().split('.')[:2])}.x"
+
+
+def this_go() -> str:
+    """The version of this machine's go."""
     recipe = GoRecipe(HELLO, VERSION, "", ".", "1.0.x", (), ())
     with pytest.raises(HostError) as caught:
         find_toolchain(recipe, dict(os.environ))
     assert caught.value.problems, "this test needs a go command"
-    version = caught.value.problems[0].rpartition(" is ")[2]
-    return f"{'.'.join(version.removeprefix('go').split('.')[:2])}.x"
+    return caught.value.problems[0].rpartition(" is ")[2].removeprefix("go")
 
 
 def test_a_compiled_image_is_locked_built_and_verified_with_its_source_and_papers(
@@ -342,3 +350,93 @@ def test_without_a_network_it_is_listed_and_unresolved(mini: MiniUpstream, packa
     plan = plan_release(mini.release(), None)
     item = next(item for item in plan.items if item.name == "quay.io/example/hello:1.2.3")
     assert item.source == f"{HELLO}@{VERSION}, compiled here"
+
+
+# --- the release's own Go ----------------------------------------------------------------------
+
+GO_COMPONENT = """\
+name: go
+title: Go
+version: {version}
+licence: BSD-3-Clause
+source: https://example.org/go
+phase: tools
+files:
+  - name: go
+    url: "{url}/files/go{{version}}.{{os}}-{{arch}}.tar.gz"
+    checksum_url: "{url}/files/go{{version}}.sha256"
+    platforms: [linux/amd64]
+"""
+
+
+def carry_go(mini: MiniUpstream, version: str) -> str:
+    """The release brings this machine's go as an archive of its own; gives back its path."""
+    program = find_toolchain(
+        GoRecipe(HELLO, VERSION, "", ".", go_series(), (), ()), dict(os.environ)
+    ).program
+    archive = go_archive(f'#!/bin/sh\nexec {program} "$@"\n')
+    path = f"/files/go{version}.linux-amd64.tar.gz"
+    mini.server.serve(path, archive)
+    digest = hashlib.sha256(archive).hexdigest()
+    mini.server.serve(f"/files/go{version}.sha256", digest.encode())
+    folder = mini.catalog_root / "go"
+    folder.mkdir()
+    text = GO_COMPONENT.format(version=version, url=mini.server.url)
+    (folder / "component.yaml").write_text(text)
+    release = mini.catalog_root / "releases" / "mini.yaml"
+    release.write_text(release.read_text().replace("[cluster, shop]", "[cluster, go, shop]"))
+    return path
+
+
+def go_requests(mini: MiniUpstream, path: str) -> int:
+    return sum(seen.path == path and seen.method == "GET" for seen in mini.server.seen)
+
+
+def test_a_builder_without_go_compiles_with_the_one_the_release_carries(
+    mini: MiniUpstream, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = this_go()
+    path = carry_go(mini, version)
+    compiled = Compiled(mini, packages, base="scratch")
+    monkeypatch.setattr(Compiled, "path", "/nonexistent")
+    monkeypatch.setattr(toolchain, "_PLACES", ())
+    lock = compiled.lock()
+    (image,) = (image for image in lock.images if image.built)
+    assert image.built is not None
+    assert image.built.toolchain == f"go{version}"
+    (file,) = (file for file in lock.files if file.component == "go")
+    assert str(file.digest).startswith("sha256:")
+    assert (compiled.compiles(), go_requests(mini, path)) == (1, 1)
+    # what is kept needs no Go: it is not even fetched
+    assert compiled.lock() == lock
+    assert (compiled.compiles(), go_requests(mini, path)) == (1, 1)
+    # from nothing, with the locked archive, the same image
+    compiled.kept.forget(image.built.recipe)
+    with open_workspace(tmp_path / "out", lock, lock.to_bytes()) as workspace:
+        upstream = mini.upstream(compiled.events.append)
+        (taken,) = take_builds(lock, mini.release(), upstream, workspace, compiled.settings)
+        assert taken.locked == image
+        assert file.digest and workspace.blob(file.digest).is_file()  # it is carried
+    assert (compiled.compiles(), go_requests(mini, path)) == (2, 2)
+
+
+def test_a_go_that_is_not_the_locked_one_compiles_nothing(
+    mini: MiniUpstream, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = carry_go(mini, this_go())
+    compiled = Compiled(mini, packages, base="scratch")
+    mini.server.serve(path, go_archive("#!/bin/sh\ntouch /tmp/owned\n"))
+    with pytest.raises(IntegrityError) as caught:
+        compiled.lock()
+    assert caught.value.code == "digest-mismatch"
+    assert compiled.compiles() == 0
+
+
+def test_a_release_whose_go_the_recipe_does_not_take_is_refused(
+    mini: MiniUpstream, packages: Path
+) -> None:
+    Compiled(mini, packages, base="scratch")
+    carry_go(mini, "1.2.3")
+    with pytest.raises(InputError) as caught:
+        mini.release()
+    assert any("component go is 1.2.3" in problem for problem in caught.value.problems)

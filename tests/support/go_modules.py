@@ -9,6 +9,8 @@ import base64
 import hashlib
 import io
 import json
+import os
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,3 +84,19 @@ def hello_files(library_sum: str, main: str = MAIN, go: str = "1.21") -> dict[st
         "main.go": main,
         "lib/lib.go": "package lib\n",
     }
+
+
+def go_archive(program: str, padding: int = 0) -> bytes:
+    """An archive like Go's own whose go command is this script; ``padding`` bytes lie beside it."""
+    files = {
+        "go/VERSION": (os.urandom(padding), 0o644),
+        "go/bin/go": (program.encode(), 0o755),
+        "go/test/left-out.go": (b"package main\n", 0o644),
+    }
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz", compresslevel=1) as tar:
+        for name, (data, mode) in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
+            tar.addfile(entry, io.BytesIO(data))
+    return raw.getvalue()

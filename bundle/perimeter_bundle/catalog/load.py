@@ -177,6 +177,20 @@ def _release_problems(release: Release, model: ReleaseModel, catalog: Catalog) -
         yield f"{users}: kustomizations need component kustomize, which brings file kustomize"
     yield from _missing_files(release)
     yield from _contradicting_images(release)
+    yield from _other_go(release)
+
+
+def _other_go(release: Release) -> Iterable[str]:
+    """Images that the Go of the release does not compile."""
+    carried = [c.version for c in release.components if c.name == "go"]
+    for component in release.components:
+        for image in component.built_images:
+            for version in carried:
+                if not image.go.takes(f"go{version}"):
+                    yield (
+                        f"{component.name} compiles {image.reference} with Go {image.go.go}, "
+                        f"component go is {version}"
+                    )
 
 
 def _contradicting_images(release: Release) -> Iterable[str]:

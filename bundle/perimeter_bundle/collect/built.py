@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perimeter_bundle.catalog.values import Release
+from perimeter_bundle.collect.go_toolchain import GoSource
 from perimeter_bundle.collect.pull import PulledImage
 from perimeter_bundle.collect.sourcing import Sourcing, find_image
 from perimeter_bundle.collect.upstream import Upstream
@@ -34,7 +35,6 @@ from perimeter_bundle.format.strict_json import parse_object
 from perimeter_bundle.gobuild.kept import MadeImage
 from perimeter_bundle.gobuild.made import Bases, GoSettings, kept_image, make_image
 from perimeter_bundle.gobuild.recipe import BaseImage, Recipe
-from perimeter_bundle.gobuild.toolchain import find_toolchain
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.events import Event, EventKind
@@ -59,17 +59,19 @@ def lock_build(
     upstream: Upstream,
     sourcing: SourcingOf,
     settings: GoSettings,
+    go: GoSource,
 ) -> LockedBuild:
     """Makes the image, or takes the one that was kept, and pins it.
 
     Raises InputError, NetworkError, IntegrityError, HostError.
     """
     spec, on_event = wanted.spec, upstream.files.on_event
-    toolchain = find_toolchain(spec.go, settings.environment)
+    version = go.version_for(spec.go)
     base, bases = _bases(spec.base, release, upstream, sourcing)
-    recipe = Recipe(spec, toolchain.version, base, release.platforms)
+    recipe = Recipe(spec, version, base, release.platforms)
     made = kept_image(recipe, settings, on_event)
     if made is None:
+        toolchain = go.toolchain(spec.go, version)
         made = make_image(recipe, toolchain, bases, settings, on_event)
     return LockedBuild(
         _locked(wanted, made, recipe.go_build),
@@ -89,9 +91,10 @@ def take_builds(
     Raises InputError[lock-mismatch], IntegrityError[built-differs], and what making raises.
     """
     taken = []
+    go = GoSource(lock.files, upstream.files, settings.environment, workspace.work, workspace.blob)
     for wanted in wanted_builds(release):
         locked = next(i for i in lock.images if i.reference == wanted.spec.reference)
-        made = _made_as_locked(wanted, locked, lock, release, upstream, settings)
+        made = _made_as_locked(wanted, locked, lock, release, upstream, settings, go)
         for digest, path in made.blobs.items():
             _copy(path, workspace.blob(digest))
         taken.append(_pulled(locked, made))
@@ -105,6 +108,7 @@ def _made_as_locked(
     release: Release,
     upstream: Upstream,
     settings: GoSettings,
+    go: GoSource,
 ) -> MadeImage:
     spec, on_event = wanted.spec, upstream.files.on_event
     pinned = locked.built
@@ -124,7 +128,7 @@ def _made_as_locked(
             return made
         text = f"what was kept for {spec.reference} is not what the lock pins; compiling it again"
         on_event(Event(EventKind.WARNING, str(spec.reference), text))
-    toolchain = find_toolchain(spec.go, settings.environment, exactly=pinned.toolchain)
+    toolchain = go.toolchain(spec.go, pinned.toolchain)
     _, bases = _bases(pinned.base, release, upstream, {})
     made = make_image(recipe, toolchain, bases, settings, on_event)
     problems = _differences(made, locked, lock, wanted, release)

@@ -19,6 +19,7 @@ from perimeter_bundle.collect.complete import (
     found_images,
     kubeadm_images,
 )
+from perimeter_bundle.collect.go_toolchain import GoSource
 from perimeter_bundle.collect.python_packages import lock_python_packages, unresolved_packages
 from perimeter_bundle.collect.reading import FetchedObjects, fetch_objects, files_to_read
 from perimeter_bundle.collect.site_choice import SiteChoice, plain_references
@@ -104,7 +105,7 @@ def lock_release(
     """
     locking = _Locking(release, upstream, sourcing_of(release))
     named = _read_names(release, wanted_files(release), site, upstream, work)
-    fetched, files = named.fetched, list(named.fetched.files)
+    fetched, files = named.fetched, named.fetched.files
     packages = lock_packages(named.choice, site, upstream, work)
     images = run_all(
         {str(one.reference): partial(locking.image, one) for one in named.images},
@@ -114,10 +115,11 @@ def lock_release(
     wheels = lock_python_packages(release, work, pip_environment or {}, upstream.files.on_event)
     settings = go or GoSettings(Kept(work / "builds"), {})
     # one after another: the go command uses every processor by itself
+    source = GoSource(files, upstream.files, settings.environment, work, lambda d: work / d.hex)
     for build in wanted_builds(release):
-        made = lock_build(build, release, upstream, locking.sourcing, settings)
+        made = lock_build(build, release, upstream, locking.sourcing, settings, source)
         images.append(made.image)
-        files += made.files
+        files = (*files, *made.files)
     lock = Lock(
         release=release.name,
         number=release.number,

@@ -37,7 +37,7 @@ def find_toolchain(
     wanted = exactly or f"go{recipe.go}"
     found = []
     for program in _candidates(environment):
-        toolchain = Toolchain(program, _version_of(program))
+        toolchain = Toolchain(program, version_of(program))
         if toolchain.version == exactly or (not exactly and recipe.takes(toolchain.version)):
             return toolchain
         found.append(f"{program} is {toolchain.version or 'no release of Go'}")
@@ -76,7 +76,8 @@ def without_telemetry(home: Path) -> None:
     mode.write_text("off\n")
 
 
-def _version_of(program: Path) -> str:
+def version_of(program: Path) -> str:
+    """What a go command calls itself (``go1.26.8``); empty for no release of Go."""
     with tempfile.TemporaryDirectory(prefix="perimeter-go-") as home:
         folder = Path(home)
         without_telemetry(folder)
