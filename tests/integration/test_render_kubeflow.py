@@ -14,9 +14,11 @@ import yaml
 from tests.lab.sources import upstream_path
 from tests.lab.trees import ARGO, KUBEFLOW, tree_files, upstream_render
 from tests.support.kustomize import kustomize_program
+from tests.support.upstream_renders import is_seaweedfs
 
 from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.load import load_catalog
+from perimeter_bundle.discover.discover import discover
 from perimeter_bundle.format.source_tree import FileTree
 from perimeter_bundle.render.kustomize import Kustomize, RenderTree
 from perimeter_bundle.sources.remote import RemoteFile, RemoteTree
@@ -24,6 +26,8 @@ from perimeter_bundle.sources.vendor import vendor
 
 SOURCE = "kubeflow-manifests"
 ARGO_COMMIT = "bded09fe4abd37cb98d7fc81b4c14a6f5034e9ab"
+SEAWEEDFS = "seaweedfs"  # upstream has no render of it alone
+LABEL = "application-crd-id"
 # where the two have different names
 RENDERED = {
     "cert-manager": "cert-manager-kubeflow",
@@ -75,7 +79,32 @@ def objects(data: bytes) -> dict[tuple[str, ...], object]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(kustomizations()))
+def without_labels_of_pipelines(value: object) -> object:
+    """The value without the label that upstream's overlay of the pipelines adds everywhere."""
+    if isinstance(value, dict):
+        kept = {key: without_labels_of_pipelines(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in kept.items() if key != LABEL and inner != {}}
+    if isinstance(value, list):
+        return [without_labels_of_pipelines(inner) for inner in value]
+    return value
+
+
+def test_seaweedfs_alone_is_what_the_pipelines_bring_but_for_their_labels(tree: RenderTree) -> None:
+    alone = list(objects(tree.render(kustomizations()[SEAWEEDFS])).values())
+    brought = [
+        one
+        for one in yaml.load_all(upstream_render("pipelines"), Loader=yaml.CSafeLoader)
+        if is_seaweedfs(one)
+    ]
+    assert len(alone) == 6
+    plain = [without_labels_of_pipelines(one) for one in brought]
+    assert [without_labels_of_pipelines(one) for one in alone] == plain
+    found = discover([(SEAWEEDFS, yaml.dump_all(alone).encode())])
+    assert [str(image) for image in found.references()] == ["docker.io/chrislusf/seaweedfs:4.00"]
+    assert found.complete
+
+
+@pytest.mark.parametrize("name", sorted(set(kustomizations()) - {SEAWEEDFS}))
 def test_gives_what_upstream_gives(tree: RenderTree, name: str) -> None:
     data, wanted = tree.render(kustomizations()[name]), upstream_render(name)
     if data != wanted:  # parsing the larger ones takes seconds

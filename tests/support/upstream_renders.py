@@ -12,6 +12,9 @@ import re
 import tarfile
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.load import load_catalog
@@ -63,6 +66,13 @@ def discovered(component: str) -> Discovery:
     return discover(documents(component), catalog().components[component].rules)
 
 
+def is_seaweedfs(one: dict[str, Any]) -> bool:
+    """Whether an object of the pipelines' render belongs to the object store's own folder."""
+    of_mesh = one["apiVersion"].partition("/")[0].endswith(".istio.io")
+    name = str(one["metadata"]["name"])
+    return not of_mesh and (name.startswith("seaweedfs") or name == "mlpipeline-minio-artifact")
+
+
 def packed_chart(spec: ChartSpec) -> bytes:
     """The chart's archive, stamped with the version the catalog names."""
     folder = upstream(f"charts/{spec.name}")
@@ -88,6 +98,9 @@ def _stamped(text: str, version: str) -> str:
 
 
 def _kustomization(name: str) -> bytes:
+    if name == "seaweedfs":  # upstream renders it with the pipelines alone
+        objects = yaml.load_all(_kustomization("pipelines"), Loader=yaml.CSafeLoader)
+        return yaml.dump_all(one for one in objects if is_seaweedfs(one)).encode()
     name = _RENDERED.get(name, name)
     packed = BESIDE / "rendered" / f"{name}.yaml.gz"
     if packed.exists():

@@ -19,7 +19,7 @@ from tests.support.stack import DEFAULT_RELEASE, PAGE, stack_page
 from tests.support.upstream_renders import catalog, discovered, documents, upstream
 
 from perimeter_bundle.catalog.load import load_catalog, load_release
-from perimeter_bundle.catalog.values import Component
+from perimeter_bundle.catalog.values import Component, Release
 from perimeter_bundle.collect.coherence import gather_facts, judge_release
 from perimeter_bundle.collect.complete import Rendered
 from perimeter_bundle.collect.wanted import wanted_images
@@ -218,6 +218,43 @@ def test_a_release_may_have_the_other_network_and_storage(tmp_path: Path) -> Non
     names = [one.name for one in load_release(load_catalog(root), DEFAULT_RELEASE).components]
     assert "calico" in names
     assert "flannel" not in names
+
+
+PIPELINES = ("kubeflow-pipelines", "kubeflow-user-namespace")  # one needs the other
+
+
+def release_with_seaweedfs(tmp_path: Path, left_out: tuple[str, ...]) -> Release:
+    """The default release with SeaweedFS, and without some parts."""
+    subprocess.run(["cp", "-r", str(catalog().root), str(tmp_path)], check=True)
+    root = tmp_path / catalog().root.name
+    path = root / "releases" / f"{DEFAULT_RELEASE}.yaml"
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if line.removeprefix("  - ").split(" #")[0] not in left_out]
+    namespace = kept.index("  - kubeflow-namespace")
+    kept.insert(namespace + 1, "  - seaweedfs")
+    path.write_text("\n".join(kept) + "\n")
+    return load_release(load_catalog(root), DEFAULT_RELEASE)
+
+
+def test_a_release_may_have_seaweedfs_in_place_of_minio_and_pipelines(tmp_path: Path) -> None:
+    release = release_with_seaweedfs(tmp_path, ("minio", *PIPELINES))
+    assert "seaweedfs" in {one.name for one in release.components}
+    found = {str(reference) for reference in discovered("seaweedfs").references()}
+    assert found == {"docker.io/chrislusf/seaweedfs:4.00"}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "pair"),
+    [(PIPELINES, "minio and seaweedfs"), (("minio",), "seaweedfs and kubeflow-pipelines")],
+)
+def test_seaweedfs_is_refused_beside_minio_and_beside_the_pipelines_that_bring_it(
+    tmp_path: Path, left_out: tuple[str, ...], pair: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        release_with_seaweedfs(tmp_path, left_out)
+    assert caught.value.code == "bad-catalog"
+    assert len(caught.value.problems) == 1
+    assert pair in caught.value.problems[0]
 
 
 def test_the_base_release_is_the_beginning_of_the_default_one() -> None:
