@@ -286,7 +286,7 @@ def _load_component(
     problems += _component_problems(model, document, path)
     problems += built_image_problems(model, document, path.parent)
     charts = tuple(
-        _chart(chart, model, path.parent, root, document, ("charts", index, "values"), problems)
+        _chart(chart, model, path.parent, root, sources, document, ("charts", index), problems)
         for index, chart in enumerate(model.charts)
     )
     kustomizations = tuple(
@@ -428,6 +428,7 @@ def _chart(
     component: ComponentModel,
     folder: Path,
     root: Path,
+    sources: Mapping[str, SourceSpec | None],
     document: YamlDocument,
     where: tuple[str | int, ...],
     problems: list[str],
@@ -435,22 +436,29 @@ def _chart(
     values: Mapping[str, object] = {}
     values_path = folder / chart.values if chart.values else None
     if values_path is not None and not values_path.is_file():
-        problems.append(document.problem(where, f"there is no file {chart.values} beside it"))
+        text = f"there is no file {chart.values} beside it"
+        problems.append(document.problem((*where, "values"), text))
     elif values_path is not None:
         values_document = _read(values_path, root, problems)
         if values_document is not None and isinstance(values_document.value, dict):
             values = values_document.value
         elif values_document is not None and values_document.value is not None:
             problems.append(values_document.problem((), "values must be a mapping"))
+    source = None
+    if chart.source and chart.path:
+        source = _source_of(chart.source, chart.path, sources, document, where, problems)
     return ChartSpec(
         name=chart.name,
         version=chart.version,
-        repository=chart.repository,
+        repository=chart.repository or "",
         licence=chart.licence or component.licence,
         namespace=chart.namespace,
         release_name=chart.release_name or chart.name,
         values_path=values_path,
         values=values,
+        source=source,
+        path=chart.path or "",
+        alternates={name: tuple(others) for name, others in chart.alternates.items()},
     )
 
 
@@ -461,17 +469,31 @@ def _kustomization(
     index: int,
     problems: list[str],
 ) -> KustomizationSpec | None:
-    if one.source not in sources:
-        where: tuple[str | int, ...] = ("kustomizations", index, "source")
-        problems.append(document.problem(where, f"there is no sources/{one.source}.yaml"))
-    source = sources.get(one.source)
+    source = _source_of(
+        one.source, one.path, sources, document, ("kustomizations", index), problems
+    )
+    return KustomizationSpec(one.name, source, one.path) if source else None
+
+
+def _source_of(
+    name: str,
+    path: str,
+    sources: Mapping[str, SourceSpec | None],
+    document: YamlDocument,
+    where: tuple[str | int, ...],
+    problems: list[str],
+) -> SourceSpec | None:
+    """The source called ``name``, which keeps ``path``; None when it cannot be used."""
+    if name not in sources:
+        text = f"there is no sources/{name}.yaml"
+        problems.append(document.problem((*where, "source"), text))
+    source = sources.get(name)
     if source is None:  # what is wrong with it was said
         return None
-    if source.keep and not any(f"{one.path}/".startswith(f"{kept}/") for kept in source.keep):
-        where = ("kustomizations", index, "path")
+    if source.keep and not any(f"{path}/".startswith(f"{kept}/") for kept in source.keep):
         text = f"is not among what source {source.name} keeps: {', '.join(source.keep)}"
-        problems.append(document.problem(where, text))
-    return KustomizationSpec(one.name, source, one.path)
+        problems.append(document.problem((*where, "path"), text))
+    return source
 
 
 def _site_tag(model: SiteTagModel) -> SiteTag:

@@ -256,11 +256,24 @@ class ChartModel(_Model):
 
     name: Name
     version: Version
-    repository: ChartRepository
+    repository: ChartRepository | None = None
+    source: Name | None = None
+    path: FolderInside | None = None
+    alternates: dict[Text, Annotated[list[ChartRepository], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     values: FileBeside | None = None
     licence: Licence | None = None
     namespace: Name
     release_name: Name | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> ChartModel:
+        if (self.repository is None) == (self.source is None):
+            raise ValueError("needs repository, or source with path")
+        if (self.source is None) != (self.path is None):
+            raise ValueError("source and path belong together")
+        return self
 
 
 class FileModel(_Model):

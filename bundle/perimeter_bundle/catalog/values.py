@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from perimeter_bundle.catalog.workload_values import NO_WORKLOADS, Workloads
 from perimeter_bundle.discover.rules import NO_RULES, Rules
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.lock import GIT_SCHEME
 from perimeter_bundle.model.phases import Phase
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
@@ -35,17 +36,49 @@ class ImageSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A tree of files at one commit of a git repository."""
+
+    name: str
+    licence: str
+    git: str  # https://…
+    tag: str
+    commit: str  # 40 or 64 hexadecimal digits; what the tag must point to
+    keep: tuple[str, ...]  # folders that are kept; empty: the whole tree
+    alternates: tuple[str, ...]  # other addresses of the same repository, tried in this order
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the repository is, in the order in which they are asked."""
+        return (self.git, *self.alternates)
+
+
+@dataclass(frozen=True, slots=True)
 class ChartSpec:
-    """A Helm chart and how it is rendered for review and completeness."""
+    """A Helm chart and how it is rendered for review and completeness.
+
+    It comes from a repository, or from a folder of a source. ``alternates`` are other addresses of
+    repositories, its own or those of charts it needs, by the address as it stands in Chart.yaml.
+    """
 
     name: str
     version: str
-    repository: str  # https://… (index.yaml below it) or oci://host/path
+    repository: str  # https://… (index.yaml below it) or oci://host/path; empty: it has a source
     licence: str
     namespace: str
     release_name: str
     values_path: Path | None
     values: Mapping[str, object]
+    source: SourceSpec | None = None
+    path: str = ""  # its folder in the source
+    alternates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, as a lock says it."""
+        if self.source is None:
+            return self.repository
+        return f"{GIT_SCHEME}{self.source.git}@{self.source.commit}#{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +113,6 @@ class ManifestSpec:
     def full_url(self) -> str:
         """Where it is."""
         return expand_url(self.url, self.version, None)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceSpec:
-    """A tree of files at one commit of a git repository."""
-
-    name: str
-    licence: str
-    git: str  # https://…
-    tag: str
-    commit: str  # 40 or 64 hexadecimal digits; what the tag must point to
-    keep: tuple[str, ...]  # folders that are kept; empty: the whole tree
-    alternates: tuple[str, ...]  # other addresses of the same repository, tried in this order
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where the repository is, in the order in which they are asked."""
-        return (self.git, *self.alternates)
 
 
 @dataclass(frozen=True, slots=True)

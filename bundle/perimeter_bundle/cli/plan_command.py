@@ -20,7 +20,7 @@ from perimeter_bundle.cli.options import (
     workloads_option,
 )
 from perimeter_bundle.cli.site_options import refuse_other_site, site_options, site_request
-from perimeter_bundle.collect.plan import Plan, ask_upstream, plan_release
+from perimeter_bundle.collect.plan import Plan, PlanItem, ask_upstream, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.collect.workspace import disc_errors
@@ -112,7 +112,7 @@ def _usable_lock(chosen: Chosen, lock_path: Path | None) -> Lock | None:
 
 def _text(plan: Plan) -> str:
     rows = [
-        (item.kind, item.name, _size(item.size_bytes), item.component)
+        (item.kind, item.name, _size(item), item.component)
         for item in sorted(plan.items, key=lambda item: (item.component, item.kind, item.name))
     ]
     needed = plan.room.to_dict()
@@ -136,5 +136,7 @@ def _text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _size(size_bytes: int | None) -> str:
-    return "?" if size_bytes is None else human_bytes(size_bytes)
+def _size(item: PlanItem) -> str:
+    if item.kind == "dependency":
+        return "in its chart"
+    return "?" if item.size_bytes is None else human_bytes(item.size_bytes)

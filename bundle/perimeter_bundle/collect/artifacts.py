@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perimeter_bundle.collect.charts import CHART_CONFIG_TYPE, CHART_LAYER_TYPE
+from perimeter_bundle.charts.fetch import CHART_CONFIG_TYPE, CHART_LAYER_TYPE
 from perimeter_bundle.format.oci import (
     EMPTY_CONFIG,
     EMPTY_CONFIG_TYPE,

@@ -83,8 +83,12 @@ def packed_item(one: PackedEntry, release: Release) -> BundleItem:
         return _source_item(locked, one.artifact, release)
     component = release.component(locked.component)
     platforms: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
     if isinstance(locked, LockedChart):
         kind, why = ItemKind.CHART, f"installs {component.title}"
+        inside = tuple(
+            f"{d.place} in it is {d.name} {d.version} from {d.url}" for d in locked.dependencies
+        )
         licence = next(c.licence for c in component.charts if c.name == locked.name)
     elif locked.kind is FileKind.FILE:
         kind, why = ItemKind.FILE, f"a program of {component.title}"
@@ -108,7 +112,7 @@ def packed_item(one: PackedEntry, release: Release) -> BundleItem:
         source=locked.url,
         licence=licence,
         component=component.name,
-        why=(why,),
+        why=(why, *sorted(set(inside))),
         version=locked.version,
     )
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.values import Catalog, ChartSpec, Component, Release, SourceSpec
+from perimeter_bundle.charts.archive import MAX_CHART_BYTES
 from perimeter_bundle.collect.artifacts import chart_artifact, file_artifact, source_artifact
 from perimeter_bundle.collect.assemble import (
     PackedEntry,
@@ -32,7 +33,8 @@ from perimeter_bundle.collect.assemble import (
     write_index,
 )
 from perimeter_bundle.collect.built import take_builds
-from perimeter_bundle.collect.charts import MAX_CHART_BYTES, check_archive
+from perimeter_bundle.collect.chart_archives import GitTrees, build_chart
+from perimeter_bundle.collect.charts import check_archive
 from perimeter_bundle.collect.coherence import gather_facts, judge_release
 from perimeter_bundle.collect.compare import check_lock
 from perimeter_bundle.collect.complete import (
@@ -54,7 +56,12 @@ from perimeter_bundle.collect.scheduler import FetchTask
 from perimeter_bundle.collect.site_choice import plain_references
 from perimeter_bundle.collect.site_packages import packages_document, rpm_repositories
 from perimeter_bundle.collect.upstream import Upstream
-from perimeter_bundle.collect.wanted import GO_BUILD_SCHEME, wanted_images, wanted_sources
+from perimeter_bundle.collect.wanted import (
+    GO_BUILD_SCHEME,
+    wanted_charts,
+    wanted_images,
+    wanted_sources,
+)
 from perimeter_bundle.collect.wheelhouse import download_wheels
 from perimeter_bundle.collect.workspace import (
     Workspace,
@@ -129,8 +136,9 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         missing = workspace.missing_bytes(_sizes_to_fetch(lock, images))
         missing += sum(package.size_bytes for package in lock.packages)
         refuse_without_room(request.out, missing + CONTENT_BYTES + BUILD_EXTRA_BYTES)
-        sources = _source_tasks(request, lock, upstream, workspace)
-        pull_blobs(lock, images, upstream, workspace, on_event, sources)
+        packed_here = _source_tasks(request, lock, upstream, workspace)
+        packed_here += _chart_tasks(request, lock, upstream, workspace)
+        pull_blobs(lock, images, upstream, workspace, on_event, packed_here)
         packed = _pack(lock, workspace)
         _check_content(request.release, lock, workspace, on_event)  # 5
         items = _write_content(request, lock, workspace, on_event)  # 6
@@ -179,6 +187,30 @@ def _source_tasks(
             ),
         )
         for locked in lock.sources
+    )
+
+
+def _chart_tasks(
+    request: BuildRequest, lock: Lock, upstream: Upstream, workspace: Workspace
+) -> tuple[FetchTask, ...]:
+    wanted = {one.locked().reference: one for one in wanted_charts(request.release)}
+    trees = GitTrees(upstream.files, workspace.work, check_tag=not request.skip_tag_check)
+    return tuple(
+        FetchTask(
+            str(locked.digest),
+            str(locked.reference),
+            locked.size_bytes,
+            partial(
+                build_chart,
+                wanted[locked.reference],
+                locked,
+                upstream,
+                trees.read,
+                workspace.blob(_digest(locked.digest)),
+            ),
+        )
+        for locked in lock.charts
+        if locked.is_packed_here
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from perimeter_bundle.collect.compare import diff_locks
+from perimeter_bundle.collect.compare import dependency_label, diff_locks
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import WORKLOADS, FileKind, Lock
 
@@ -27,7 +27,7 @@ class Change:
     """One thing that differs; ``before`` and ``now`` are versions, or digests when it moved."""
 
     kind: ChangeKind
-    what: str  # image, chart, source, file, manifest, package
+    what: str  # image, chart, dependency, source, file, manifest, package
     name: str  # without the version
     version: str  # empty when that is what changed
     before: tuple[str, ...]
@@ -176,6 +176,16 @@ def _each_entry(lock: Lock) -> Iterator[_Entry]:
             chart.size_bytes,
             (chart.component,),
         )
+        for one in chart.dependencies:
+            yield _Entry(
+                "dependency",
+                f"{one.place.rpartition('/')[0].removesuffix('charts')}{one.name} of {chart.name}",
+                one.version,
+                dependency_label(chart, one),
+                one.digest,
+                0,  # it is inside the chart's archive
+                (chart.component,),
+            )
     for source in lock.sources:
         yield _Entry(
             "source",

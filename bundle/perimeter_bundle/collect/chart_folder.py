@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from perimeter_bundle.catalog.values import ChartSpec
-from perimeter_bundle.collect.charts import MAX_CHART_BYTES, render_once
+from perimeter_bundle.charts.archive import MAX_CHART_BYTES
+from perimeter_bundle.collect.charts import render_once
 from perimeter_bundle.format.files import read_file
 from perimeter_bundle.model.errors import InputError
 

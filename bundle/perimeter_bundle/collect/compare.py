@@ -27,6 +27,7 @@ from perimeter_bundle.model.lock import (
     LockedImage,
     LockedSource,
 )
+from perimeter_bundle.model.locked_dependency import LockedDependency
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _names_problems(lock: Lock, release: Release) -> list[str]:
         or not open_components.union({WORKLOADS}).intersection(image.components)
     }
     locked_images -= {str(image) for image in lock.site.images} if lock.site else set()
-    charts = {str(w.locked().reference): w.spec.repository for w in wanted_charts(release)}
+    charts = {str(w.locked().reference): w.spec.origin for w in wanted_charts(release)}
     files = {str(wanted.locked().reference): wanted.url for wanted in wanted_files(release)}
     files |= {
         str(file.reference): file.url
@@ -237,7 +238,17 @@ def _digests(lock: Lock) -> dict[str, Digest | None]:
         *lock.sources,
     )
     digests = {str(entry.reference): entry.digest for entry in entries}
+    digests |= {
+        dependency_label(chart, one): one.digest
+        for chart in lock.charts
+        for one in chart.dependencies
+    }
     return digests | {package.label: package.digest for package in lock.packages}
+
+
+def dependency_label(chart: LockedChart, one: LockedDependency) -> str:
+    """The name of a dependency where locks are compared; not that of a reference."""
+    return f"{chart.component}/{chart.name}: {one.place}"
 
 
 def _texts(values: Sequence[object]) -> str:

@@ -7,7 +7,7 @@ nothing explains ends it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,14 @@ from perimeter_bundle.collect.wanted import (
     wanted_files,
     wanted_images,
 )
-from perimeter_bundle.model.lock import WORKLOADS, FileKind, ImageOrigin, Lock, LockedImage
+from perimeter_bundle.model.lock import (
+    WORKLOADS,
+    FileKind,
+    ImageOrigin,
+    Lock,
+    LockedChart,
+    LockedImage,
+)
 from perimeter_bundle.model.phases import is_installed
 from perimeter_bundle.review.coherence.facts import Facts
 from perimeter_bundle.review.coherence.judge import Judgement
@@ -49,13 +56,14 @@ class Asked:
     images: tuple[WantedImage, ...]
     sizes: Sizes
     facts: Facts
+    charts: tuple[LockedChart, ...] = ()  # with what was put into them
 
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
     """One thing that will be collected; ``size_bytes`` is None where nobody said it yet."""
 
-    kind: str  # image, chart, file, manifest, source
+    kind: str  # image, chart, dependency (of a chart), file, manifest, source
     name: str
     component: str
     source: str
@@ -116,6 +124,8 @@ def plan_release(release: Release, lock: Lock | None, asked: Asked | None = None
         judgement = judge_images(release, lock)
         return Plan(release.name, release.number, True, items, room, (), carried, judgement)
     bare = unresolved_lock(release, asked.images if asked else None)
+    if asked:
+        bare = replace(bare, charts=asked.charts)
     items = _items_of(bare, asked.sizes if asked else {}, release)
     unknown = [
         f"the images {component.kubeadm_file} {component.version} asks for: "
@@ -173,7 +183,7 @@ def ask_upstream(release: Release, upstream: Upstream, work: Path) -> Asked:
     }
     jobs = images | files
     sizes |= zip(jobs, run_all(jobs, upstream, "sizes"), strict=True)
-    return Asked(wanted, sizes, gather_facts(release, fetched.rendered, found))
+    return Asked(wanted, sizes, gather_facts(release, fetched.rendered, found), fetched.charts)
 
 
 def _image_size(wanted: WantedImage, release: Release, upstream: Upstream) -> int:
@@ -205,6 +215,10 @@ def _items_of(lock: Lock, sizes: Sizes, release: Release) -> tuple[PlanItem, ...
     for chart in lock.charts:
         size = chart.size_bytes if chart.digest else sizes.get(str(chart.reference))
         items.append(PlanItem("chart", str(chart.reference), chart.component, chart.source, size))
+        for one in {one.place: one for one in chart.dependencies}.values():
+            # its size is in that of the chart
+            name = f"{one.name} {one.version} in {chart.name}/{one.place}"
+            items.append(PlanItem("dependency", name, chart.component, one.url, 0))
     for file in lock.files:
         size = file.size_bytes if file.digest else sizes.get(str(file.reference))
         kind = "file" if file.kind is FileKind.FILE else "manifest"

@@ -102,7 +102,8 @@ def pull_blobs(
         for image in images
         for blob in image.blobs
     ]
-    entries: tuple[LockedChart | LockedFile, ...] = (*lock.charts, *lock.files)
+    charts = (chart for chart in lock.charts if not chart.is_packed_here)
+    entries: tuple[LockedChart | LockedFile, ...] = (*charts, *lock.files)
     for entry in entries:
         if entry.digest is not None and not is_made(entry.url):
             tasks.append(

@@ -13,14 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from perimeter_bundle.catalog.values import Catalog, ChartSpec, Component, Release, SourceSpec
-from perimeter_bundle.collect.charts import (
-    CHART_CONFIG_TYPE,
-    CHART_LAYER_TYPE,
-    MAX_CHART_BYTES,
-    MAX_INDEX_BYTES,
-    find_chart,
-    index_url,
-)
+from perimeter_bundle.collect.chart_archives import GitTrees, lock_chart
 from perimeter_bundle.collect.checksums import MAX_CHECKSUM_BYTES, find_checksum
 from perimeter_bundle.collect.complete import Rendered, discover_parts, kubeadm_of, render_release
 from perimeter_bundle.collect.kustomizations import (
@@ -42,15 +35,13 @@ from perimeter_bundle.collect.wanted import (
 from perimeter_bundle.discover.kubeadm import this_platform
 from perimeter_bundle.discover.stream import MAX_OBJECTS_BYTES
 from perimeter_bundle.discover.values import Discovery
-from perimeter_bundle.format.oci import Descriptor, ImageManifest
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import InputError, IntegrityError
+from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import (
     FileKind,
     LockedChart,
     LockedFile,
     LockedSource,
-    oci_tag,
 )
 from perimeter_bundle.model.reference import ImageReference
 
@@ -171,6 +162,10 @@ class _Reading:
     chart_bytes: dict[str, bytes] = field(default_factory=dict)
     archives: dict[str, bytes] = field(default_factory=dict)
     paths: dict[ImageReference, Path] = field(default_factory=dict)
+    trees: GitTrees = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trees = GitTrees(self.upstream.files, self.work)
 
     def find_file(self, file: LockedFile) -> Path:
         return self.paths[file.reference]
@@ -198,10 +193,9 @@ class _Reading:
         return replace(locked, digest=digest, size_bytes=size)
 
     def chart(self, wanted: WantedChart) -> LockedChart:
-        locked, spec = wanted.locked(), wanted.spec
-        url, data = self._chart_of(spec)
-        self.chart_bytes[spec.name] = data
-        return replace(locked, url=url, digest=Digest.of_bytes(data), size_bytes=len(data))
+        locked, data = lock_chart(wanted, self.upstream, self.trees.read)
+        self.chart_bytes[wanted.spec.name] = data
+        return locked
 
     def source(self, wanted: WantedSource) -> LockedSource:
         locked, archive = lock_source(wanted, self.upstream.files, self.work)
@@ -232,46 +226,3 @@ class _Reading:
             return False
         locked = [w.locked() for w in wanted_files(self.release) if w.component == component]
         return kubeadm_of(component, locked).reference == wanted.locked().reference
-
-    def _chart_of(self, spec: ChartSpec) -> tuple[str, bytes]:
-        if spec.repository.startswith("oci://"):
-            reference, layer = find_oci_chart(self.upstream, spec)
-            data = self.upstream.images.fetch_small_blob(reference, layer, MAX_CHART_BYTES)
-            return f"oci://{reference}", data
-        index = self.upstream.files.fetch_small(
-            index_url(spec.repository), MAX_INDEX_BYTES, page_is_fine=True
-        )
-        location = find_chart(index, spec.repository, spec.name, spec.version)
-        data = self.upstream.files.fetch_small(location.url, MAX_CHART_BYTES)
-        found = Digest.of_bytes(data)
-        if location.digest and location.digest != found:
-            raise IntegrityError(
-                "digest-mismatch",
-                f"refused chart {spec.name} {spec.version}: it is not what its index promises",
-                context={"expected": location.digest, "got": found, "from": location.url},
-                hint="the repository is inconsistent, or a proxy changed the download",
-            )
-        return location.url, data
-
-
-def find_oci_chart(upstream: Upstream, spec: ChartSpec) -> tuple[ImageReference, Descriptor]:
-    """Where a registry keeps a chart: its reference, and the layer that is the archive.
-
-    https://helm.sh/docs/topics/registries/
-    Raises NetworkError, IntegrityError[not-a-chart].
-    """
-    base = spec.repository.removeprefix("oci://")
-    reference = ImageReference.parse(f"{base}/{spec.name}:{oci_tag(spec.version)}")
-    manifest = upstream.images.fetch_manifest(reference).parsed
-    layers = [
-        layer
-        for layer in (manifest.layers if isinstance(manifest, ImageManifest) else ())
-        if layer.media_type == CHART_LAYER_TYPE
-    ]
-    if (
-        not isinstance(manifest, ImageManifest)
-        or manifest.config.media_type != CHART_CONFIG_TYPE
-        or len(layers) != 1
-    ):
-        raise IntegrityError("not-a-chart", f"{reference} is not a Helm chart")
-    return reference, layers[0]

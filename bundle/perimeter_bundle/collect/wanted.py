@@ -78,7 +78,7 @@ class WantedChart:
             name=self.spec.name,
             version=self.spec.version,
             component=self.component.name,
-            source=self.spec.repository,
+            source=self.spec.origin,
             url="",
             digest=None,
             size_bytes=0,

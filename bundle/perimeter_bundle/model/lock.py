@@ -17,6 +17,11 @@ from typing import Protocol, TypeVar
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.locked_dependency import (
+    LockedDependency,
+    dependency_pairs,
+    read_dependency,
+)
 from perimeter_bundle.model.locked_package import LockedPackage, package_pairs, read_package
 from perimeter_bundle.model.locked_site import LockedSite, read_locked_site
 from perimeter_bundle.model.platform import Platform
@@ -25,6 +30,7 @@ from perimeter_bundle.model.reference import INTERNAL_HOST, ImageReference
 from perimeter_bundle.model.toml_writer import TomlValue, toml_table
 
 LOCK_FORMAT = "perimeter-lock/1"
+GIT_SCHEME = "git+"  # before the address of a repository that a chart is packed from
 WORKLOADS = "workloads"  # in place of a component: what workloads.yaml asks for
 MAX_LOCK_BYTES = 16 * 1024 * 1024
 HEADER = (
@@ -106,15 +112,30 @@ class LockedImage:
 
 @dataclass(frozen=True, slots=True)
 class LockedChart:
-    """A Helm chart archive (.tgz) pinned by its SHA-256."""
+    """A Helm chart archive (.tgz) pinned by its SHA-256.
+
+    ``digest`` is of the archive that is carried. It was packed here when the chart is one of git,
+    or when charts that it needs had to be put into it: then ``upstream`` is what lies at ``url``.
+    """
 
     name: str
     version: str
     component: str
-    source: str  # repository as the catalog names it: https://… or oci://…
-    url: str  # where the archive itself is
+    source: str  # as the catalog names it: https://…, oci://…, git+https://…@COMMIT#FOLDER
+    url: str  # where the archive itself is; the same as ``source`` for git
     digest: Digest | None
     size_bytes: int
+    upstream: Digest | None = None
+    dependencies: tuple[LockedDependency, ...] = ()
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.dependencies, key=lambda one: (one.place, one.asked, one.repository))
+        object.__setattr__(self, "dependencies", tuple(ordered))
+
+    @property
+    def is_packed_here(self) -> bool:
+        """Whether no server has the archive that is carried."""
+        return self.source.startswith(GIT_SCHEME) or bool(self.dependencies)
 
     @property
     def reference(self) -> ImageReference:
@@ -219,7 +240,7 @@ class Lock:
             },
         )
         tables = [toml_table("[[image]]", _image_pairs(image)) for image in self.images]
-        tables += [toml_table("[[chart]]", _chart_pairs(chart)) for chart in self.charts]
+        tables += [table for chart in self.charts for table in _chart_tables(chart)]
         tables += [toml_table("[[file]]", _file_pairs(file)) for file in self.files]
         tables += self.site.to_tables() if self.site else []
         tables += [toml_table("[[package]]", package_pairs(one)) for one in self.packages]
@@ -298,6 +319,15 @@ def _contradictions(lock: Lock) -> list[str]:
             problems.append(f"{where}: it was built, so it was found nowhere")
         if image.built and image.built.base and image.built.base.digest is None:
             problems.append(f"{where}: its base has no digest")
+    for chart in lock.charts:
+        where = f"[[chart]] {chart.name}"
+        twice = repeated(" ".join(one.key) for one in chart.dependencies)
+        problems += [f"{where}: dependency {key} stands there twice" for key in twice]
+        is_git = chart.source.startswith(GIT_SCHEME)
+        if (chart.upstream is not None) != (bool(chart.dependencies) and not is_git):
+            problems.append(f"{where}: upstream belongs to a chart of a repository that got others")
+        if chart.dependencies and chart.digest is None:
+            problems.append(f"{where}: it has dependencies but no digest")
     for source in lock.sources:
         twice = repeated(line.rpartition(" ")[0] for line in source.remote)
         problems += [f"[[source]] {source.name}: {name} stands there twice" for name in twice]
@@ -346,8 +376,8 @@ def _image_pairs(image: LockedImage) -> dict[str, TomlValue]:
     return pairs
 
 
-def _chart_pairs(chart: LockedChart) -> dict[str, TomlValue]:
-    return {
+def _chart_tables(chart: LockedChart) -> list[str]:
+    pairs: dict[str, TomlValue] = {
         "name": chart.name,
         "version": chart.version,
         "component": chart.component,
@@ -355,7 +385,10 @@ def _chart_pairs(chart: LockedChart) -> dict[str, TomlValue]:
         "url": chart.url,
         "digest": str(chart.digest or ""),
         "size_bytes": chart.size_bytes,
+        **({"upstream": str(chart.upstream)} if chart.upstream else {}),
     }
+    below = [toml_table("[[chart.dependency]]", dependency_pairs(d)) for d in chart.dependencies]
+    return [toml_table("[[chart]]", pairs), *below]
 
 
 def _file_pairs(file: LockedFile) -> dict[str, TomlValue]:
@@ -437,6 +470,12 @@ def _read_chart(reader: Reader, table: Mapping[str, object], where: str) -> Lock
         url=reader.text(table, "url", where, empty=True),
         digest=reader.digest(table, where),
         size_bytes=reader.count(table, "size_bytes", where),
+        upstream=(
+            reader.value(table, "upstream", where, Digest.parse, None)
+            if "upstream" in table
+            else None
+        ),
+        dependencies=tuple(reader.tables(table, "dependency", read_dependency)),
     )
 
 
@@ -475,7 +514,10 @@ _IMAGE_KEYS = (
     *("reference", "digest", "media_type", "manifests", "size_bytes", "components", "why"),
     *("origin", "found_at", *_GO_BUILD_KEYS),
 )
-_CHART_KEYS = ("name", "version", "component", "source", "url", "digest", "size_bytes")
+_CHART_KEYS = (
+    *("name", "version", "component", "source", "url", "digest", "size_bytes"),
+    *("upstream", "dependency"),
+)
 _FILE_KEYS = ("name", "version", "component", "kind", "platform", "url", "digest", "size_bytes")
 _TOOLCHAIN = re.compile(r"go[0-9]+\.[0-9]+(?:\.[0-9]+)?")
 _SOURCE_KEYS = ("name", "version", "url", "commit", "digest", "size_bytes", "remote")

@@ -9,7 +9,8 @@ import tarfile
 import pytest
 
 from perimeter_bundle.catalog.values import ChartSpec
-from perimeter_bundle.collect.charts import check_archive, find_chart, render_chart
+from perimeter_bundle.charts.index import find_chart
+from perimeter_bundle.collect.charts import check_archive, render_chart
 from perimeter_bundle.model.errors import InputError, IntegrityError, NetworkError
 
 REPOSITORY = "https://charts.example.org/stable"
@@ -106,12 +107,16 @@ def linking() -> bytes:
         (climbing("shop/../../evil"), "climbs out"),
         (linking(), "neither a file nor a folder"),
         (archive({"shop/Chart.yaml": "name: other\nversion: 1.2.3\n"}), "says to be other 1.2.3"),
-        (archive({"shop/values.yaml": ""}), "says to be None None"),
+        (archive({"shop/values.yaml": ""}), "has no Chart.yaml"),
+        (archive({"other/Chart.yaml": CHART["shop/Chart.yaml"]}), "folder is called 'other'"),
         (b"not gzip", "not a chart archive"),
         (archive(CHART)[:100], "not a chart archive"),
         (gzip.compress(b"\0" * (300 << 20), 1), "more than any honest chart"),
     ],
-    ids=["dots", "absolute", "inner-dots", "link", "other", "empty", "no-gzip", "cut", "bomb"],
+    ids=[
+        *("dots", "absolute", "inner-dots", "link", "other", "empty", "other-folder"),
+        *("no-gzip", "cut", "bomb"),
+    ],
 )
 def test_refuses_an_archive_that_is_not_that_chart(data: bytes, reason: str) -> None:
     with pytest.raises(IntegrityError) as caught:
@@ -164,21 +169,33 @@ def test_charts_that_are_not_inside_are_refused_by_name() -> None:
     )
 
 
-def test_charts_that_are_inside_or_switched_off_are_no_problem() -> None:
+def test_a_chart_that_is_inside_is_no_problem_and_one_switched_off_must_be_inside_too() -> None:
+    """A site's values may switch it on."""
     files = {
         **CHART,
         "shop/Chart.yaml": CHART["shop/Chart.yaml"] + DEPENDENCIES,
-        "shop/values.yaml": CHART["shop/values.yaml"] + "till: {enabled: false}\n",
         "shop/charts/bank/Chart.yaml": "apiVersion: v2\nname: bank\nversion: 1.0.0\n",
+        "shop/charts/scale/Chart.yaml": "apiVersion: v2\nname: scale\nversion: 3.1.0\n",
     }
-    assert b"quay.io/a/shop:1" in render_chart(archive(files), spec(tags={"heavy": False}))
     with pytest.raises(IntegrityError) as caught:
-        render_chart(archive(files), spec(tags={"heavy": False}, till={"enabled": True}))
+        render_chart(archive(files), spec(till={"enabled": False}))
     assert caught.value.problems == ("till 2.x from https://till.example",)
+    files["shop/charts/till/Chart.yaml"] = "apiVersion: v2\nname: till\nversion: 2.4.0\n"
+    assert b"quay.io/a/shop:1" in render_chart(archive(files), spec())
 
 
 def test_dependencies_of_the_old_kind_count_too() -> None:
     files = {**CHART, "shop/requirements.yaml": DEPENDENCIES}
     with pytest.raises(IntegrityError) as caught:
-        render_chart(archive(files), spec(tags={"heavy": False}, till={"enabled": False}))
-    assert caught.value.problems == ("bank 1.0.0 from https://bank.example/charts",)
+        render_chart(archive(files), spec())
+    assert len(caught.value.problems) == 3
+
+
+def test_a_large_index_is_read_for_the_chart_that_is_wanted() -> None:
+    """Helm's own form; what stands beside it is not even read."""
+    text = "apiVersion: v1\nentries:\n  a:\n  - {version: [\n"
+    text += "  shop:\n  - version: 1.2.3\n    urls:\n    - shop-1.2.3.tgz\n  z:\n  - ]\n"
+    found = find_chart(text.encode(), REPOSITORY, "shop", "1.2.3")
+    assert found.url == f"{REPOSITORY}/shop-1.2.3.tgz"
+    with pytest.raises(NetworkError, match="no readable"):
+        find_chart(text.encode(), REPOSITORY, "other", "1.2.3")
