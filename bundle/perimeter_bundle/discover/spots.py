@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from perimeter_bundle.discover.meaning import Field, Meaning
 from perimeter_bundle.discover.stream import Tree
 from perimeter_bundle.discover.values import Place
 from perimeter_bundle.discover.words import Position, position
@@ -40,15 +41,24 @@ class Spot:
     root: Root
     key: str | int | None = None
     parent: Spot | None = None
+    schema: Field | None = None  # what the definition of the object's kind says of it
 
     def children(self) -> Iterator[Spot]:
         """What stands in it."""
         if isinstance(self.node, dict):
             for key, value in self.node.items():
-                yield Spot(value, self.root, key, self)
+                yield Spot(value, self.root, key, self, self._schema_of(key))
         elif isinstance(self.node, list):
             for index, value in enumerate(self.node):
-                yield Spot(value, self.root, index, self)
+                yield Spot(value, self.root, index, self, self._schema_of(index))
+
+    def _schema_of(self, key: str | int) -> Field | None:
+        return self.schema.below(key) if self.schema else None
+
+    @property
+    def meaning(self) -> Meaning:
+        """What the schema of its object says it is."""
+        return self.schema.meaning if self.schema else Meaning.NONE
 
     @property
     def table(self) -> dict[str, Tree]:
@@ -62,7 +72,7 @@ class Spot:
 
     def child(self, key: str) -> Spot:
         """The value at ``key`` of this mapping."""
-        return Spot(self.table[key], self.root, key, self)
+        return Spot(self.table[key], self.root, key, self, self._schema_of(key))
 
     def around(self) -> Iterator[Spot]:
         """The values it stands in, nearest first."""

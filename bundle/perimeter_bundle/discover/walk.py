@@ -15,6 +15,7 @@ from perimeter_bundle.discover.extract.environment import named_values, split_va
 from perimeter_bundle.discover.extract.fields import prose, single_value, words_in_value
 from perimeter_bundle.discover.extract.schemas import schema_defaults
 from perimeter_bundle.discover.findings import Findings, PendingSource
+from perimeter_bundle.discover.meaning import Field
 from perimeter_bundle.discover.opened import MAX_OPENED, Form, decode_base64, open_text
 from perimeter_bundle.discover.spots import Root, Spot, object_name
 from perimeter_bundle.discover.stream import Document
@@ -33,11 +34,11 @@ _SKIPPED_KEYS = frozenset({"managedFields", "ownerReferences"})
 _ENCODED_FIELDS = {"Secret": "data", "ConfigMap": "binaryData"}
 
 
-def walk_document(document: Document, findings: Findings) -> None:
-    """Collects into ``findings`` what one object says."""
+def walk_document(document: Document, findings: Findings, schema: Field | None = None) -> None:
+    """Collects into ``findings`` what one object says; ``schema`` is what its kind's says of it."""
     kind, name = object_name(document.tree)
     root = Root(document.source, name, kind)
-    _visit(Spot(document.tree, root), findings)
+    _visit(Spot(document.tree, root, schema=schema), findings)
 
 
 def _visit(spot: Spot, findings: Findings) -> None:

@@ -8,6 +8,7 @@ from perimeter_bundle.discover.compose import compose, tag_of
 from perimeter_bundle.discover.extract.containers import is_container
 from perimeter_bundle.discover.extract.note import note_composed
 from perimeter_bundle.discover.findings import Findings
+from perimeter_bundle.discover.meaning import Meaning
 from perimeter_bundle.discover.shapes import is_version_tag
 from perimeter_bundle.discover.spots import Spot
 from perimeter_bundle.discover.stream import Tree
@@ -30,8 +31,16 @@ def split_fields(spot: Spot, findings: Findings) -> set[str]:
     What a mapping lacks is taken from the nearest mapping around it, or its `global`.
     """
     node = spot.table
-    fields = _scalars(node)
-    under_image = _is_under_image(spot) or fields.keys() >= {"prefix", "name", "tag"}
+    if spot.meaning is Meaning.OTHER:
+        return set()
+    fields = {**_defaults(spot), **_scalars(node)}
+    for name in [name for name in fields if _is_other(spot, name)]:
+        del fields[name]
+    under_image = (
+        _is_under_image(spot)
+        or spot.meaning is Meaning.PARTS
+        or fields.keys() >= {"prefix", "name", "tag"}
+    )
     renamed: dict[str, str] = {}
     if under_image:
         for name, role in _UNDER_IMAGE.items():  # the new name before the old one
@@ -46,15 +55,33 @@ def split_fields(spot: Spot, findings: Findings) -> set[str]:
     tag = _tag_around(spot)
     for found in compose(fields, tuple(_around(spot)), under_image=under_image, tag=tag):
         main = renamed.get(found.main, found.main)
-        place = spot.child(main).place()
+        place = spot.child(main).place() if main in node else spot.place()
         note_composed(findings, found, place, "split-fields")
-        findings.bind(spot.child(main).path, found.text, spot.root, composed=True)
+        _bind(spot, main, found.text, findings, composed=True)
         for name in found.used:
-            findings.bind(spot.child(renamed.get(name, name)).path, fields[name], spot.root)
+            _bind(spot, renamed.get(name, name), fields[name], findings)
         explained.update(renamed.get(name, name) for name in found.used)
     if explained & set(renamed.values()):
         explained.update(name for name in _UNDER_IMAGE if name in node)
     return explained
+
+
+def _bind(spot: Spot, name: str, text: str, findings: Findings, *, composed: bool = False) -> None:
+    if name in spot.table:
+        findings.bind(spot.child(name).path, text, spot.root, composed=composed)
+
+
+def _is_other(spot: Spot, name: str) -> bool:
+    known = spot.schema.below(name) if spot.schema else None
+    return known is not None and known.meaning is Meaning.OTHER
+
+
+def _defaults(spot: Spot) -> dict[str, str]:
+    """What the API server fills in, when the object has something of these fields."""
+    schema = spot.schema
+    if schema is None or not schema.defaults or not any(part(name) for name in spot.table):
+        return {}
+    return {name: text for name, text in schema.defaults.items() if name not in spot.table}
 
 
 def switched_off(spot: Spot, findings: Findings) -> set[str]:

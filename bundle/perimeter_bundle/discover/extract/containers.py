@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from perimeter_bundle.discover.extract.note import note
 from perimeter_bundle.discover.findings import Findings
+from perimeter_bundle.discover.meaning import Meaning
 from perimeter_bundle.discover.spots import Spot
 from perimeter_bundle.discover.words import Position, word_set, words
 
@@ -61,6 +62,8 @@ def is_container(spot: Spot) -> bool:
     """Whether the mapping stands where containers stand, and its image is whole."""
     if not _OTHER_PARTS.isdisjoint(spot.table):
         return False  # the image is split over fields, whatever the parent is called
+    if spot.meaning is Meaning.CONTAINER:
+        return True
     if isinstance(spot.key, int) and spot.parent is not None:
         key = spot.parent.key
         return isinstance(key, str) and words(key)[-1:] in (("containers",), ("sidecars",))

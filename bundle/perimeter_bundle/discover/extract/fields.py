@@ -6,6 +6,7 @@ from perimeter_bundle.discover.classify import not_image_rule
 from perimeter_bundle.discover.extract.note import note
 from perimeter_bundle.discover.extract.text import scan_prose, scan_text
 from perimeter_bundle.discover.findings import Findings
+from perimeter_bundle.discover.meaning import Meaning
 from perimeter_bundle.discover.shapes import (
     is_complete_reference,
     is_like_reference,
@@ -32,6 +33,8 @@ def single_value(spot: Spot, findings: Findings, text: str) -> None:
     promise = spot.position()
     name = spot.name
     _remember(spot, findings, text)
+    if _by_schema(spot, findings, text):
+        return
     is_whole = promise is Position.STRONG and _is_plain_holder(spot, text)
     if is_whole and not not_image_rule(text, Position.STRONG):
         promise = Position.CONTAINER
@@ -50,6 +53,18 @@ def single_value(spot: Spot, findings: Findings, text: str) -> None:
         scan_text(text, spot.place(), findings, spot.root, promise=promise, rule=rule)
         return
     note(findings, text, promise, spot.place(), rule, name=name)
+
+
+def _by_schema(spot: Spot, findings: Findings, text: str) -> bool:
+    """Judges ``text`` by what the schema of its object says; whether that says enough."""
+    if spot.meaning is Meaning.IMAGE:
+        is_other = bool(not_image_rule(text, Position.STRONG))
+        promise = Position.STRONG if is_other else Position.CONTAINER
+        return note(findings, text, promise, spot.place(), "schema-image", name=spot.name)
+    if spot.meaning is Meaning.OTHER and not is_unmistakable(text):
+        findings.no_image(text, spot.place(), "schema-of-other-image")
+        return True
+    return False
 
 
 def words_in_value(spot: Spot, findings: Findings, text: str) -> None:
