@@ -378,6 +378,18 @@ def test_a_signed_package_under_another_name_is_refused(
     assert "the index calls it gcc-99-1.el9.x86_64" in refused(site, "bad-rpm")
 
 
+def test_a_signed_source_package_is_no_package(
+    site: Site,  # noqa: F811
+    rpms: RpmFolder,
+) -> None:
+    """Its header has name and processor of what is built from it."""
+    rpms.build_source(Rpm("findutils", "99"))
+    rpms.index()
+    rpms.replace_primary(lambda data: data.replace(b"<arch>src<", b"<arch>x86_64<"), "zst")
+    signed_packages(site, rpms)
+    assert "it is a source package" in refused(site, "bad-rpm")
+
+
 def test_a_keyring_that_rpm_would_not_take_is_refused(site: Site, rpms: RpmFolder) -> None:  # noqa: F811
     rpms.serve(site.mini.server.serve)
     (site.folder / "rpm.asc").write_bytes(rpms.keys.gpg("--export"))

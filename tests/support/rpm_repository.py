@@ -68,6 +68,14 @@ class RpmFolder:
         if sign:
             self.sign_packages(self.made.glob("*.rpm"))
 
+    def build_source(self, package: Rpm) -> None:
+        """Its source package, signed too."""
+        self._run(
+            "rpmbuild", "-bs", "--quiet", "-D", f"_topdir {self.folder}",
+            "-D", f"_srcrpmdir {self.made}", self._spec(package),
+        )  # fmt: skip
+        self.sign_packages(self.made.glob("*.src.rpm"))
+
     def sign_packages(self, paths: Iterable[Path]) -> None:
         """With the key, as a distribution does it."""
         self._run(

@@ -103,6 +103,8 @@ class RpmIndex:
         evr = package.evr
         listed = (package.name, evr.version, evr.release, package.architecture, evr.epoch)
         problem = rpm.payload_problem
+        if rpm.number(1106):
+            problem = "it is a source package"
         if name != listed:
             problem = f"the index calls it {package.full_name}, it is {'-'.join(map(str, name))}"
         if problem:

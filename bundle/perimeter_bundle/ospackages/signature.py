@@ -96,11 +96,12 @@ def _gpgv(arguments: list[str | Path], keyring: Path, work: Path, what: str) -> 
 def _dearmored(block: bytes) -> bytes:
     """https://www.rfc-editor.org/rfc/rfc9580#section-6.2; the optional checksum proves nothing."""
     lines = block.replace(b"\r", b"").split(b"\n")
-    start = next((n for n, line in enumerate(lines) if not line.strip()), None)
-    if start is None:
-        raise ValueError("there is no empty line after its headers")
+    start = next((n for n, line in enumerate(lines) if not line.strip()), len(lines))
     kept = (line.strip() for line in lines[start:] if not line.startswith(b"="))
-    return base64.b64decode(b"".join(kept), validate=True)
+    decoded = base64.b64decode(b"".join(kept), validate=True)
+    if not decoded:
+        raise ValueError("nothing follows an empty line after its headers")
+    return decoded
 
 
 def _bad_keyring(path: Path, reason: str) -> InputError:

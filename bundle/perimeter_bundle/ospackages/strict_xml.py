@@ -47,7 +47,8 @@ class _Reader:
         self._texts: list[list[str]] = []
         self._length = 0
         self._finished: list[Element] = []
-        self._parser = expat.ParserCreate(namespace_separator=" ")
+        # whatever it declares: no other occurs, and some make the parser call Python's codecs
+        self._parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
         self._parser.buffer_text = True
         self._parser.StartDoctypeDeclHandler = self._doctype
         self._parser.StartElementHandler = self._start

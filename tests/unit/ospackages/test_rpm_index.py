@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.ospackages import rpm_index, strict_xml
@@ -154,6 +156,26 @@ def test_an_index_that_no_honest_repository_has_is_refused(text: str, said: str)
         read(text)
     assert caught.value.code == "bad-rpm-index"
     assert said in caught.value.message
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_changed_index_gives_packages_or_an_error_and_nothing_else(data: st.DataObject) -> None:
+    needs = '<rpm:requires><rpm:entry name="(a if b)"/><rpm:entry name="c" flags="GE" ver="1"/>'
+    changed = bytearray(b'<?xml version="1.0" encoding="UTF-8"?>')
+    changed += primary(package(details=f"{needs}</rpm:requires>"), package("b"))
+    for _ in range(data.draw(st.integers(1, 5))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert len(read_primary(bytes(changed), "x86_64", "index")) <= 2
+    except IntegrityError as error:
+        assert error.code == "bad-rpm-index"
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "idna", "utf-7", "cp037", "nonsense", "UTF-16"])
+def test_an_index_is_utf8_whatever_it_declares(encoding: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + primary(package())
+    assert len(read_primary(text, "x86_64", "index")) == 1
 
 
 def test_packages_for_other_processors_and_of_modules_are_left_out() -> None:
