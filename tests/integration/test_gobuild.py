@@ -4,6 +4,7 @@ refused. Offline; each compile takes about a second once the standard library is
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -318,6 +319,20 @@ def test_a_proxy_that_cannot_be_reached_is_a_network_error(shop: Shop) -> None:
     with pytest.raises(NetworkError) as caught:
         shop.make(shop.recipe(), settings)
     assert caught.value.code == "module-unreachable"
+
+
+def test_passwords_of_module_proxies_are_in_no_error_no_event_and_no_log(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    proxies = {
+        "GOPROXY": "https://me:g0-pa55@127.0.0.1:9",
+        "https_proxy": "http://u:g0-pa55@[::1]:9",
+    }
+    with pytest.raises(NetworkError) as caught:
+        shop.make(shop.recipe(), GoSettings(shop.settings.kept, {**proxies, "GOSUMDB": "off"}))
+    assert caught.value.code == "module-unreachable"
+    assert "g0-pa55" not in str(caught.value) + repr(shop.events) + caplog.text
 
 
 def test_too_little_room_is_told_before_anything_is_fetched(

@@ -44,6 +44,10 @@ def test_the_facts_are_signed_and_are_those_of_the_hosts(jump: Jump, tmp_path: P
     assert shown["profiles"][0]["hosts"] == ["n1", "n2", "n3"]
     opened = open_site_facts(tmp_path / "site-facts.json", Trust.load(tmp_path / "site.pub"))
     assert opened.signer.key.key_id == shown["key_id"]
+    private = (tmp_path / "site.key").read_text().splitlines()
+    left = [path.read_text() for path in tmp_path.glob("site-facts.json*") if path.suffix != ".sig"]
+    told = "".join([done.stdout, done.stderr, (tmp_path / "site.pub").read_text(), *left])
+    assert not [line for line in private[1:-1] if line in told]
     assert opened.facts.site == "lab"
     machine = opened.facts.profiles[0].machine
     assert machine.kernel == os.uname().release

@@ -124,7 +124,7 @@ def build_cache_option(command: Callable[P, R]) -> Callable[P, R]:
 def build_cache(path: Path | None) -> Path:
     """The folder that is meant when none is named."""
     if path is not None:
-        return path
+        return path.absolute()
     caches = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(caches) if caches.startswith("/") else Path.home() / ".cache"
     return folder / "perimeter" / "builds"

@@ -55,7 +55,8 @@ class Workspace:
     @property
     def work(self) -> Path:
         """For what is no part of the bundle; removed when it is finished."""
-        return self.root / layout.BUILD_FOLDER / _WORK
+        # absolute: programs in it are run, and each in a folder of its own
+        return (self.root / layout.BUILD_FOLDER / _WORK).absolute()
 
     def blob(self, digest: Digest) -> Path:
         """Where a blob lies or will lie."""
