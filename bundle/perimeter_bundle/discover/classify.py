@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from perimeter_bundle.discover.shapes import is_file_name
+from perimeter_bundle.discover.shapes import is_file_name, is_registry
 from perimeter_bundle.discover.words import Position
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -39,6 +39,8 @@ _FILE_LINE = re.compile(r"[\w./-]+\.[a-z]{1,5}:\d+(?::\d+)?")
 _MODULE = re.compile(r"(?:github\.com|golang\.org|gopkg\.in|go\.uber\.org|sigs\.k8s\.io)/.*")
 _CLOUD_NAME = re.compile(r"(?:arn|urn|pkg|spiffe|gs|s3|hf|projects):.*")
 _GLOB = re.compile(r".*\*.*")
+# labels, annotations and taints of Kubernetes itself; its registries are called registry
+_LABEL = re.compile(r"(?P<host>(?:[a-z0-9-]+\.)*(?:kubernetes|k8s)\.io)/[\w.-]+(?:[:=].*)?")
 _PICTURE_POLICY = re.compile(r"(?:IfNotPresent|Always|Never)")
 
 
@@ -48,6 +50,11 @@ def _whole(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 
 def _begin(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: pattern.match(text) is not None
+
+
+def _is_label(text: str) -> bool:
+    found = _LABEL.fullmatch(text)
+    return found is not None and not is_registry(found["host"])
 
 
 def _other_url(text: str) -> bool:
@@ -65,6 +72,7 @@ _ALWAYS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("media-type", _whole(_MIME)),
     ("cloud-name", _whole(_CLOUD_NAME)),
     ("glob", _whole(_GLOB)),
+    ("label", _is_label),
 )
 # in a field that promises an image, yet holds something else
 _IN_IMAGE_PLACE: tuple[tuple[str, Callable[[str], bool]], ...] = (

@@ -84,9 +84,11 @@ def _with_shared(group: _Group, shared: Mapping[Words, _Group]) -> _Group:
     """A bare name takes registry, repository and tag from the group that holds them for all."""
     image = group.text(Part.IMAGE)
     own = Part.REGISTRY in group.parts or Part.REPOSITORY in group.parts
-    if not shared or own or not image or "/" in image or _has_tag(image):
+    if not shared or own or not image or _has_host(image) or _has_tag(image):
         return group
     (common,) = shared.values()
+    if "/" in image and (Part.REPOSITORY in common.parts or Part.TAG not in common.parts):
+        return group  # its repository is said; what the others share may be of something else
     return _Group({**common.parts, **group.parts})
 
 
@@ -149,6 +151,8 @@ def _join(
         return None
     if _has_tag(base) and _has_host(base):
         return None
+    if not image and "/" not in base and is_registry(base):
+        return None  # where images are; which is said elsewhere
     if not registry and not _has_host(base) and (image or tag):
         registry, inherited_tag = _inherited(around)
         if registry and not tag and not digest and "/" not in base:

@@ -93,6 +93,7 @@ def _is_related(parts: Words) -> bool:
 _ENDINGS: tuple[tuple[Words, Part], ...] = (
     (("default", "image", "version"), Part.TAG),
     (("default", "version"), Part.TAG),
+    (("image", "tag", "version"), Part.TAG),
     (("image", "tag"), Part.TAG),
     (("image", "version"), Part.TAG),
     (("tag",), Part.TAG),
@@ -149,10 +150,22 @@ _PROSE = word_set(
 )
 
 
+_TEXT_FILE = re.compile(r"\.(?:txt|md|rst|adoc)$")  # NOTES.txt, README.md
+_EXPRESSIONS = word_set(
+    "rego cel expression expressions expr regex regexp jsonpath jmespath promql"
+)
+
+
+@lru_cache(maxsize=65536)
+def is_expression(name: str) -> bool:
+    """Whether what stands there judges objects: it may name images, and pulls none."""
+    return "." not in name and bool(words(name)) and words(name)[-1] in _EXPRESSIONS
+
+
 @lru_cache(maxsize=65536)
 def is_prose(name: str) -> bool:
     """Whether people read what stands there and no program does: descriptions, examples."""
-    parts = words(name)
+    parts = words(_TEXT_FILE.sub("", name))
     return bool(parts) and (
         parts[-1] in _PROSE or parts[0] in ("example", "examples") or parts[:1] == ("readme",)
     )

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from perimeter_bundle.discover.compose import compose, tag_of
 from perimeter_bundle.discover.extract.containers import is_container
-from perimeter_bundle.discover.extract.note import note_composed
+from perimeter_bundle.discover.extract.note import note, note_composed
 from perimeter_bundle.discover.findings import Findings
 from perimeter_bundle.discover.meaning import Meaning
-from perimeter_bundle.discover.shapes import is_version_tag
+from perimeter_bundle.discover.shapes import is_unmistakable, is_version_tag, names_registry
 from perimeter_bundle.discover.spots import Spot
 from perimeter_bundle.discover.stream import Tree
-from perimeter_bundle.discover.words import Position, part, position, words
+from perimeter_bundle.discover.words import Part, Position, part, position, words
 
 _VERSIONS_UP = 2  # mappings around an image in which a version still speaks of it
 # kustomize and others write an image as a mapping of its own
@@ -61,6 +61,7 @@ def split_fields(spot: Spot, findings: Findings) -> set[str]:
         for name in found.used:
             _bind(spot, renamed.get(name, name), fields[name], findings)
         explained.update(renamed.get(name, name) for name in found.used)
+    explained |= _product_version(spot, findings, under_image=under_image, but=explained)
     if explained & set(renamed.values()):
         explained.update(name for name in _UNDER_IMAGE if name in node)
     return explained
@@ -82,6 +83,57 @@ def _defaults(spot: Spot) -> dict[str, str]:
     if schema is None or not schema.defaults or not any(part(name) for name in spot.table):
         return {}
     return {name: text for name, text in schema.defaults.items() if name not in spot.table}
+
+
+def _product_version(
+    spot: Spot, findings: Findings, *, under_image: bool, but: set[str]
+) -> set[str]:
+    """Values of a chart: a name without a tag, and the product's version in a mapping around it.
+
+    `image: {name: cr.example/acme/web, version: ""}` below `acmeVersion: stable-2.1`. With the
+    tag left empty and no such version it is a question, not `latest`.
+    """
+    if not (spot.root.prefix or spot.root.kind == "?"):
+        return set()
+    fields = _scalars(spot.table)
+    for name, text in fields.items():
+        if name in but:
+            continue
+        found = part(name)
+        prefix = () if under_image and name == "name" else found[0] if found else None
+        is_name = (found and found[1] in (Part.IMAGE, Part.REPOSITORY)) or (
+            under_image and name == "name"
+        )
+        if prefix is None or not is_name or not names_registry(text) or is_unmistakable(text):
+            continue
+        if tag_of(fields, prefix):
+            continue
+        place = spot.child(name).place()
+        version = _version_of_product(spot, text)
+        if version:
+            reference = f"{text}:{version}"
+            note(findings, reference, Position.CONTAINER, place, "split-fields", written=reference)
+            return {name}
+        if any(part(other) == (prefix, Part.TAG) for other in fields):
+            findings.repository(text, place, "its tag is left empty")
+            return {name}
+    return set()
+
+
+def _version_of_product(spot: Spot, image: str) -> str:
+    path = set(words(image.partition("/")[2]))
+    for one in (spot, *spot.around()):
+        found = {
+            text
+            for name, text in _scalars(one.table).items()
+            if words(name)[-1:] == ("version",)
+            and words(name)[:-1]
+            and set(words(name)[:-1]) <= path
+            and is_version_tag(text)
+        }
+        if len(found) == 1:
+            return found.pop()
+    return ""
 
 
 def switched_off(spot: Spot, findings: Findings) -> set[str]:

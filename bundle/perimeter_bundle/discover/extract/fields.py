@@ -14,7 +14,15 @@ from perimeter_bundle.discover.shapes import (
     names_registry,
 )
 from perimeter_bundle.discover.spots import Spot
-from perimeter_bundle.discover.words import Part, Position, is_prose, part, word_set, words
+from perimeter_bundle.discover.words import (
+    Part,
+    Position,
+    is_expression,
+    is_prose,
+    part,
+    word_set,
+    words,
+)
 
 _RULE_OF_POSITION = {
     Position.NONE: "reference-form",
@@ -24,6 +32,10 @@ _RULE_OF_POSITION = {
 }
 # fields that say what something is, not where it comes from: `kind: go:1.11`
 _KINDS = word_set("kind type class id key model runtime language version label protocol")
+_NEAR = 2  # keys above a field that still speak of it
+# a key and a value that nodes and pods are chosen by; a name nobody gave
+_LABELS = word_set("label labels selector selectors taint taints toleration tolerations affinity")
+_IDENTIFIERS = word_set("uid uuid guid")
 # values worth remembering for placeholders: parts of references
 _REMEMBERED = frozenset({Part.IMAGE, Part.REPOSITORY, Part.REGISTRY, Part.TAG, Part.DIGEST})
 
@@ -48,6 +60,12 @@ def single_value(spot: Spot, findings: Findings, text: str) -> None:
         if is_like_reference(text):
             findings.no_image(text, spot.place(), "name-and-version")
         return
+    if promise is Position.NONE and is_like_reference(text) and not is_unmistakable(text):
+        named = set(words(name))
+        if named & (_LABELS | _IDENTIFIERS):
+            rule = "label" if named & _LABELS else "identifier"
+            findings.no_image(text, spot.place(), rule)
+            return
     rule = _rule(spot, promise)
     if "," in text or "=" in text:
         scan_text(text, spot.place(), findings, spot.root, promise=promise, rule=rule)
@@ -87,7 +105,10 @@ def note_template(spot: Spot, findings: Findings, text: str) -> bool:
 
 
 def prose(spot: Spot, findings: Findings, text: str) -> bool:
-    """What people read: descriptions, examples, notes; whether it is that."""
+    """What people read, and expressions that judge objects; whether it is that."""
+    if is_expression(spot.name):
+        scan_prose(text, spot.place(), findings, rule="expression")
+        return True
     if not (spot.root.in_prose or is_prose(spot.name) or _is_below_prose(spot)):
         return False
     scan_prose(text, spot.place(), findings)
@@ -103,7 +124,11 @@ def _is_untagged_annotation(spot: Spot, text: str) -> bool:
 def _is_of_machine(spot: Spot) -> bool:
     """Images of machines (Cluster API, autoscalers of nodes) are no container images."""
     kind = words(spot.root.kind)
-    return "machine" in kind or kind[-2:] == ("node", "class")
+    if "machine" not in kind and kind[-2:] != ("node", "class"):
+        return False
+    # a disk that comes as a container image: `containerDisk: {image: …}`
+    near = [one.key for _, one in zip(range(_NEAR), spot.around(), strict=False)]
+    return not any(isinstance(key, str) and "container" in words(key) for key in near)
 
 
 def _is_below_prose(spot: Spot) -> bool:

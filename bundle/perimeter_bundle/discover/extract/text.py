@@ -33,6 +33,8 @@ _PAIR = re.compile(
     r"^\s*(?:- )?(?:export |local |readonly |declare |set |ENV |ARG |var |const |let )?"
     r"[\"']?(?P<key>[A-Za-z_][\w./-]*)[\"']?\]?\s*(?P<sign>:=|\?=|[:=])(?!=)\s*(?P<value>\S.*?)?\s*,?\s*$"
 )
+# properties may have a space alone between key and value: x.container.image acme/x:1
+_PROPERTY = re.compile(r"^\s*(?P<key>[\w-]+(?:\.[\w-]+)+)\s+(?P<value>[^\s=:]\S*)\s*$")
 _FLAG = re.compile(r"(?<![\w-])--?(?P<key>[A-Za-z][\w.-]*)(?:=|\s+)(?P<value>[^\s;|&)]+)")
 _VERB = re.compile(
     r"\b(?:docker|podman|nerdctl|crictl|ctr|buildah|img)\b[^\n;|&]*?\b(?:pull|run|create)\s+"
@@ -80,13 +82,13 @@ def scan_text(
         _scan_line(_TRAILING_COMMENT.sub("", line), at, composed)
 
 
-def scan_prose(text: str, place: Place, findings: Findings) -> None:
+def scan_prose(text: str, place: Place, findings: Findings, *, rule: str = "prose") -> None:
     """What people read names no image to pull; unmistakable ones are noted for the reviewer."""
     if "/" not in text or len(text) > 1024 * 1024:
         return
     for token in _TOKEN.findall(text):
         if "/" in token and is_unmistakable(token.strip(_EDGE)):
-            findings.no_image(token.strip(_EDGE), place, "prose")
+            findings.no_image(token.strip(_EDGE), place, rule)
 
 
 def _line_place(place: Place, number: int, lines: int) -> Place:
@@ -121,6 +123,8 @@ def _scan_line(line: str, text: _Text, composed: set[str]) -> None:
         _value(pair["key"], pair["value"], text, seen, "assignment", sign=pair["sign"])
     elif pair and pair["key"] in composed:
         return
+    elif property_line := _PROPERTY.match(line):
+        _value(property_line["key"], property_line["value"], text, seen, "assignment")
     for found in _FLAG.finditer(line):
         if position(found["key"]) is not Position.NONE:
             _value(found["key"], found["value"], text, seen, "argument-in-text")
