@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.support.command import run_command
 from tests.support.distribution import Distribution
 from tests.support.git_server import GitServer
 from tests.support.helm_charts import (
@@ -257,7 +258,9 @@ def test_a_build_gives_the_locked_bytes_though_newer_versions_came(market: Marke
     assert market.lock()[1].dependencies != chart.dependencies
 
 
-def test_plan_diff_and_bundle_show_what_is_inside(market: Market) -> None:
+def test_plan_diff_and_inspect_show_what_is_inside(
+    market: Market, capsys: pytest.CaptureFixture[str]
+) -> None:
     publish(market.mini.server, "/bank", {("bank", "1.0.0"): bank()})
     market.shop(f'name: bank, version: "1.x", repository: "{market.url}/bank"')
     lock, _ = market.lock()
@@ -280,6 +283,8 @@ def test_plan_diff_and_bundle_show_what_is_inside(market: Market) -> None:
     manifest = BundleManifest.parse(
         (market.folder / "bundle" / "manifest" / "bundle.json").read_bytes()
     )
+    shown = run_command(capsys, "inspect", str(market.folder / "bundle"))
+    assert re.search(rf"(?m)^bank +1\.0\.0 +shop +{re.escape(url)}$", shown.out), shown
     item = next(one for one in manifest.items if one.kind is ItemKind.CHART)
     assert f"charts/bank-1.0.0.tgz in it is bank 1.0.0 from {url}" in item.why
 

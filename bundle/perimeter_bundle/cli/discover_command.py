@@ -107,7 +107,7 @@ def _discover_path(
 ) -> Discovery:
     search_path = os.environ.get("PATH", "")
     if is_chart(path):
-        return discover_objects([render_own_chart(path)])
+        return discover_objects([render_own_chart(path, output.note)])
     if is_kustomization(path):
         rendered = render_own_kustomization(path, kustomize_path, search_path, work)
         return discover_objects([rendered])

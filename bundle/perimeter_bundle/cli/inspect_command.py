@@ -9,13 +9,14 @@ import click
 
 from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
 from perimeter_bundle.format.files import list_tree, read_file
-from perimeter_bundle.format.layout import BUNDLE_MANIFEST, COHERENCE, SIGNATURES, SUMS
+from perimeter_bundle.format.layout import BUNDLE_MANIFEST, COHERENCE, LOCK, SIGNATURES, SUMS
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import WORKLOADS
+from perimeter_bundle.model.lock import MAX_LOCK_BYTES, WORKLOADS, Lock
 from perimeter_bundle.model.phases import CARRIED, is_installed
 from perimeter_bundle.review.coherence.judge import MAX_COHERENCE_BYTES, Judgement
+from perimeter_bundle.review.why import ChartAnswer, explain_charts
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import human_bytes, text_table
 
@@ -45,9 +46,14 @@ def inspect(output: Output, bundle_path: Path) -> None:
     ]
     identity = Digest.of_bytes(sums)
     judgement = _judgement(bundle_path)
+    inside = _dependencies(bundle_path)
     output.result(
-        {**_to_dict(manifest, identity, signers), **_coherence_dict(judgement)},
-        _text(manifest, identity, signers) + _coherence_text(judgement),
+        {
+            **_to_dict(manifest, identity, signers),
+            "dependencies": [answer.to_dict() for answer in inside],
+            **_coherence_dict(judgement),
+        },
+        _text(manifest, identity, signers) + _inside_text(inside) + _coherence_text(judgement),
     )
     output.next_step(f"perimeter-bundle verify {bundle_path} --trust KEYS")
 
@@ -56,6 +62,21 @@ def _judgement(bundle: Path) -> Judgement | None:
     """What the builder found; None in bundles that were made before it looked."""
     path = bundle / COHERENCE
     return Judgement.parse(read_file(path, MAX_COHERENCE_BYTES)) if path.exists() else None
+
+
+def _dependencies(bundle: Path) -> tuple[ChartAnswer, ...]:
+    """Charts that lie in other charts."""
+    return explain_charts("*", Lock.parse(read_file(bundle / LOCK, MAX_LOCK_BYTES)))
+
+
+def _inside_text(inside: tuple[ChartAnswer, ...]) -> str:
+    rows = [
+        (one.dependency.name, one.dependency.version, one.chart.name, one.dependency.url)
+        for one in inside
+    ]
+    if not rows:
+        return ""
+    return "\n\n" + text_table(["chart in a chart", "version", "in", "from"], rows)
 
 
 def _coherence_dict(judgement: Judgement | None) -> dict[str, object]:

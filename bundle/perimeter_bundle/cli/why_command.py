@@ -23,7 +23,7 @@ from perimeter_bundle.format.discovery_file import (
 from perimeter_bundle.format.files import read_file
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock
-from perimeter_bundle.review.why import Answer, explain
+from perimeter_bundle.review.why import Answer, ChartAnswer, explain, explain_charts
 from perimeter_bundle.terminal.options import Output, common_options
 
 
@@ -42,8 +42,8 @@ def why(output: Output, image: str, lock_path: Path | None, bundle_path: Path | 
     """Tells why an image is carried: component, rule, object and field.
 
     IMAGE is a reference, the end of one (proxyv2, istio-release/proxyv2:1.29.0), a glob, or a
-    digest. A lock knows the components and the reason; a bundle knows every place, and what was
-    left out and why.
+    digest; or the name of a chart that lies in another chart. A lock knows the components and the
+    reason; a bundle knows every place, and what was left out and why.
 
     \b
     Examples:
@@ -60,9 +60,20 @@ def why(output: Output, image: str, lock_path: Path | None, bundle_path: Path | 
         refuse_missing_bundle(bundle_path)
         lock = Lock.parse(read_lock(bundle_path / layout.LOCK, "RELEASE"))
         noted = _noted(bundle_path)
-    answers = explain(image, lock, noted)
-    value = {"release": lock.release, "images": [answer.to_dict() for answer in answers]}
-    output.result(value, "\n\n".join(_text(answer) for answer in answers))
+    charts = explain_charts(image, lock)
+    try:
+        answers = explain(image, lock, noted)
+    except InputError:
+        if not charts:
+            raise
+        answers = ()
+    value = {
+        "release": lock.release,
+        "images": [answer.to_dict() for answer in answers],
+        "charts": [answer.to_dict() for answer in charts],
+    }
+    texts = [*map(_text, answers), *map(_chart_text, charts)]
+    output.result(value, "\n\n".join(texts))
 
 
 def _noted(bundle: Path) -> Sequence[Noted]:
@@ -84,6 +95,16 @@ def _text(answer: Answer) -> str:
         if not answer.reasons:
             lines += [f"  {text}" for text in answer.locked.why]
     lines += [line for reason in answer.reasons for line in _reason(reason)]
+    return "\n".join(lines)
+
+
+def _chart_text(answer: ChartAnswer) -> str:
+    one = answer.dependency
+    lines = [
+        f"chart {one.name} {one.version}, {one.place} in chart {answer.chart.name}",
+        f"  {one.digest} from {one.url}",
+        f"  needed by {answer.chart.component}: {answer.why}",
+    ]
     return "\n".join(lines)
 
 

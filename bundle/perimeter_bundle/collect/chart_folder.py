@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from perimeter_bundle.catalog.values import ChartSpec
-from perimeter_bundle.charts.archive import MAX_CHART_BYTES
+from perimeter_bundle.charts.archive import MAX_CHART_BYTES, unpack_chart
+from perimeter_bundle.charts.vendor import missing_dependencies
 from perimeter_bundle.collect.charts import render_once
 from perimeter_bundle.format.files import read_file
-from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.errors import InputError, IntegrityError
 
 CHART_FILE = "Chart.yaml"
 
@@ -22,8 +24,10 @@ def is_chart(path: Path) -> bool:
     return (path / CHART_FILE).is_file() or (path.is_file() and path.name.endswith(".tgz"))
 
 
-def render_own_chart(path: Path) -> tuple[str, bytes]:
-    """The chart's name and its objects.
+def render_own_chart(
+    path: Path, on_note: Callable[[str], None] = lambda text: None
+) -> tuple[str, bytes]:
+    """The chart's name and its objects; ``on_note`` is told which charts it lacks.
 
     Raises InputError[bad-chart-folder], IntegrityError[chart-not-rendered].
     """
@@ -41,7 +45,21 @@ def render_own_chart(path: Path) -> tuple[str, bytes]:
         values_path=None,
         values={},
     )
-    return name, render_once(data, spec)
+    rendered = render_once(data, spec)
+    missing = _missing(data, name)
+    if missing:
+        on_note(
+            f"{path} lacks charts that it names, so their images are not shown: "
+            f"{', '.join(missing)}; helm dependency build fetches them"
+        )
+    return name, rendered
+
+
+def _missing(data: bytes, name: str) -> tuple[str, ...]:
+    try:
+        return missing_dependencies(unpack_chart(data, name)[1], f"chart {name}")
+    except IntegrityError:
+        return ()  # Helm, which is less strict, has rendered it
 
 
 def _name(folder: Path) -> str:

@@ -67,7 +67,7 @@ class OwnFolder:
         rendered_charts = []
         for folder in charts:
             try:
-                yield self._name(folder), render_own_chart(folder)[1]
+                yield self._name(folder), render_own_chart(folder, self.on_note)[1]
                 rendered_charts.append(folder)
             except (InputError, IntegrityError) as error:
                 details = [*error.problems, *map(str, error.context.values())]

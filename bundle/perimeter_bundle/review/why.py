@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from perimeter_bundle.format.discovery_file import Noted, Reason
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
-from perimeter_bundle.model.lock import Lock, LockedImage
+from perimeter_bundle.model.lock import Lock, LockedChart, LockedImage
+from perimeter_bundle.model.locked_dependency import LockedDependency
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.review.names import means, nearest
 
@@ -39,6 +41,44 @@ class Answer:
             "evidence": [reason.to_dict() for reason in self.reasons],
             "excluded": [{"rule": rule, "reason": reason} for rule, reason in self.excluded],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class ChartAnswer:
+    """A chart that lies in another one."""
+
+    chart: LockedChart
+    dependency: LockedDependency
+
+    @property
+    def why(self) -> str:
+        """Who asks for it."""
+        return f"{self.chart.name} {self.chart.version} asks for {self.dependency.asked}"
+
+    def to_dict(self) -> dict[str, object]:
+        """As ``why --json`` prints it."""
+        one = self.dependency
+        return {
+            "name": one.name,
+            "version": one.version,
+            "component": self.chart.component,
+            "chart": self.chart.name,
+            "place": one.place,
+            "asked": one.asked,
+            "url": one.url,
+            "digest": str(one.digest),
+        }
+
+
+def explain_charts(query: str, lock: Lock) -> tuple[ChartAnswer, ...]:
+    """Every chart inside another one that ``query`` names, by name, glob or address."""
+    return tuple(
+        ChartAnswer(chart, one)
+        for chart in lock.charts
+        for one in chart.dependencies
+        if any(fnmatchcase(text, query) for text in (one.name, f"{one.name}:{one.version}"))
+        or query in (one.url, str(one.digest))
+    )
 
 
 def explain(query: str, lock: Lock, noted: Sequence[Noted] = ()) -> tuple[Answer, ...]:

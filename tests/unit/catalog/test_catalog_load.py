@@ -139,6 +139,38 @@ def test_an_unknown_key_inside_a_list_names_the_keys_there_are(tmp_path: Path) -
             "must be the name of a file beside component.yaml",
         ),
         (
+            "images:",
+            "charts:\n  - {name: c, version: '1', namespace: n}\nimages:",
+            "needs repository, or source with path",
+        ),
+        (
+            "images:",
+            "charts:\n  - {name: c, version: '1', repository: 'https://c.example', namespace: n,"
+            " source: gone, path: x}\nimages:",
+            "needs repository, or source with path",
+        ),
+        (
+            "images:",
+            "charts:\n  - {name: c, version: '1', namespace: n, source: gone}\nimages:",
+            "source and path belong together",
+        ),
+        (
+            "images:",
+            "charts:\n  - {name: c, version: '1', namespace: n, source: gone, path: x}\nimages:",
+            "charts[0].source: there is no sources/gone.yaml",
+        ),
+        (
+            "images:",
+            "charts:\n  - {name: c, version: '1', namespace: n, source: gone, path: ../x}\nimages:",
+            "must be a plain relative path",
+        ),
+        (
+            "images:",
+            "charts:\n  - {name: c, version: '1', repository: 'https://c.example', namespace: n,"
+            " alternates: {'@x': ['http://c.example']}}\nimages:",
+            "must be a full address beginning with https:// or oci://",
+        ),
+        (
             "images:\n",
             "images:\n  - {reference: 'quay.io/example/shop:1.0', why: again}\n",
             "quay.io/example/shop:1.0 stands there twice",

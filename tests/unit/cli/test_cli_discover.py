@@ -72,6 +72,21 @@ def test_a_chart_is_rendered_with_its_own_values(
     assert [one["image"] for one in json.loads(out)["images"]] == ["quay.io/a/shop:3"]
 
 
+def test_a_chart_that_lacks_what_it_names_says_that_images_are_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text(
+        "apiVersion: v2\nname: shop\nversion: 1.0.0\n"
+        'dependencies: [{name: bank, version: "1.x", repository: "https://charts.example"}]\n'
+    )
+    (tmp_path / "templates" / "pod.yaml").write_text(POD.replace("IMAGE", "quay.io/a/shop:3"))
+    status, out, err = run(capsys, str(tmp_path))
+    assert status == 0
+    assert "quay.io/a/shop:3" in out
+    assert "bank 1.x from https://charts.example" in " ".join(err.split())
+
+
 def test_a_chart_whose_templates_fail_is_an_error_that_names_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,8 @@ from tests.support.command import Ended, run_command
 
 from perimeter_bundle.format.layout import DISCOVERY, LOCK
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import Lock, LockedImage
+from perimeter_bundle.model.lock import Lock, LockedChart, LockedImage
+from perimeter_bundle.model.locked_dependency import LockedDependency
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
@@ -45,6 +46,29 @@ def image(text: str, pinned: str = "") -> LockedImage:
 def lock(*more: LockedImage) -> Lock:
     images = (image("gcr.io/mesh/pilot:1.28.0"), image("gcr.io/mesh/proxyv2:1.28.0"), *more)
     return Lock("2026.11", 1, (AMD64,), images, (), ())
+
+
+def test_why_tells_which_chart_asked_for_a_chart_inside_it(run: Runner) -> None:
+    digest = Digest.of_bytes(b"grafana")
+    inside = LockedDependency(
+        *("charts/grafana-10.1.0.tgz", "grafana", "10.1.0", "10.x"),
+        *("https://charts.example", "https://charts.example/grafana-10.1.0.tgz", digest, 5),
+    )
+    chart = LockedChart(
+        *("stack", "1.0.0", "monitoring", "https://x.example", "https://x.example/a.tgz"),
+        *(digest, 9, digest, (inside,)),
+    )
+    Path("images.lock").write_bytes(replace(lock(), charts=(chart,)).to_bytes())
+    ended = run("why", "grafana:10*")
+    assert ended.status == 0, ended.err
+    assert ended.out == (
+        "chart grafana 10.1.0, charts/grafana-10.1.0.tgz in chart stack\n"
+        f"  {digest} from https://charts.example/grafana-10.1.0.tgz\n"
+        "  needed by monitoring: stack 1.0.0 asks for 10.x\n"
+    )
+    told = json.loads(run("why", "grafana", "--json").out)
+    assert [one["place"] for one in told["charts"]] == ["charts/grafana-10.1.0.tgz"]
+    assert run("why", "loki").status == 2
 
 
 def test_why_tells_component_and_reason_from_the_lock(run: Runner) -> None:

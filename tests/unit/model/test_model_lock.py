@@ -22,6 +22,7 @@ from perimeter_bundle.model.lock import (
     LockedSource,
     oci_tag,
 )
+from perimeter_bundle.model.locked_dependency import LockedDependency
 from perimeter_bundle.model.platform import LINUX_AMD64, Platform
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.model.toml_writer import toml_string, toml_table, toml_value
@@ -227,3 +228,44 @@ def test_contradictions_about_compiled_images_are_refused(old: str, new: str, re
     assert old in text
     problems = refused(text.replace(old, new).encode()).problems
     assert any(reason in problem for problem in problems), problems
+
+
+INSIDE = LockedDependency(
+    *("charts/bank-1.0.0.tgz", "bank", "1.0.0", "1.x", "https://b", "https://b/bank.tgz", D, 4)
+)
+TWICE = dataclasses.replace(INSIDE, asked=">=1")
+FULL = dataclasses.replace(CHART, upstream=D, dependencies=(INSIDE, TWICE))
+
+
+def with_chart(chart: LockedChart) -> Lock:
+    return dataclasses.replace(LOCK, charts=(chart,))
+
+
+def test_a_chart_comes_back_with_what_was_put_into_it() -> None:
+    git = dataclasses.replace(FULL, source=f"git+https://x/y@{COMMIT}#charts/a", upstream=None)
+    for chart in (FULL, git):
+        assert chart.is_packed_here
+        lock = with_chart(chart)
+        assert Lock.parse(lock.to_bytes()) == lock
+        turned = dataclasses.replace(chart, dependencies=chart.dependencies[::-1])
+        assert with_chart(turned).to_bytes() == lock.to_bytes()
+    assert not CHART.is_packed_here
+
+
+@pytest.mark.parametrize(
+    ("chart", "problem"),
+    [
+        (dataclasses.replace(FULL, upstream=None), "upstream belongs to a chart"),
+        (dataclasses.replace(CHART, upstream=D), "upstream belongs to a chart"),
+        (dataclasses.replace(FULL, digest=None), "it has dependencies but no digest"),
+        (dataclasses.replace(FULL, dependencies=(INSIDE, INSIDE)), "stands there twice"),
+        (
+            dataclasses.replace(
+                FULL, dependencies=(dataclasses.replace(INSIDE, place="charts/../../x"),)
+            ),
+            "is no place of a chart in a chart",
+        ),
+    ],
+)
+def test_refuses_a_chart_that_contradicts_itself(chart: LockedChart, problem: str) -> None:
+    assert problem in str(refused(with_chart(chart).to_bytes()))
