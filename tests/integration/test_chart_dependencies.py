@@ -25,6 +25,7 @@ from tests.support.helm_charts import (
 from tests.support.lying_server import Lie
 from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 
+from perimeter_bundle.catalog.load import load_catalog
 from perimeter_bundle.charts.archive import unpack_chart
 from perimeter_bundle.collect.changes import lock_changes
 from perimeter_bundle.collect.chart_archives import lock_chart
@@ -325,6 +326,8 @@ def test_a_chart_of_git_is_packed_with_folders_of_its_repository(market: Market)
         ("charts/common-0.3.0", "file://../common"),
     ]
     data = market.carried(lock)
+    carried = load_catalog(market.folder / "bundle" / "content" / "manifests")
+    assert carried.components["shop"].charts[0].origin == chart.source
     write_chart(market.folder / "by-helm" / "common", common)
     helm = market.from_helm(files)
     assert rendered(data) == rendered(helm)

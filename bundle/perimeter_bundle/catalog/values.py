@@ -213,6 +213,13 @@ class Release:
         found = {one.source.name: one.source for c in self.components for one in c.kustomizations}
         return tuple(found[name] for name in sorted(found))
 
+    @property
+    def named_sources(self) -> tuple[SourceSpec, ...]:
+        """Those and the sources of its charts, each once, by name."""
+        of_charts = (chart.source for c in self.components for chart in c.charts)
+        found = {one.name: one for one in (*self.sources, *of_charts) if one}
+        return tuple(found[name] for name in sorted(found))
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:

@@ -53,7 +53,7 @@ def catalog_files(catalog: Catalog, release: Release) -> dict[str, bytes]:
     """
     wanted = {component.name for component in release.components}
     files = {f"releases/{release.name}.yaml"}
-    files |= {f"{SOURCES_FOLDER}/{source.name}.yaml" for source in release.sources}
+    files |= {f"{SOURCES_FOLDER}/{source.name}.yaml" for source in release.named_sources}
     tree = list_tree(catalog.root)
     if tree.odd:
         raise InputError("odd-catalog", "the catalog holds more than files", problems=tree.odd)

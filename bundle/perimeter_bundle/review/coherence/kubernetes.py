@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
+from perimeter_bundle.charts.versions import Range, Triple, Version
 from perimeter_bundle.model.errors import InputError
-from perimeter_bundle.review.coherence.constraints import Triple, allows, version_triple
 from perimeter_bundle.review.coherence.facts import ChartFact, ObjectFact
 from perimeter_bundle.review.coherence.values import Finding, Severity, Spot
 
@@ -50,7 +50,7 @@ _REMOVED: tuple[tuple[str, str, Triple], ...] = (
 
 def removed_apis(objects: Sequence[ObjectFact], kubernetes: str) -> Iterator[Finding]:
     """Objects of an API version that this Kubernetes does not serve any more."""
-    version = version_triple(kubernetes)
+    version = Version.parse(kubernetes).triple
     found: dict[tuple[str, str], list[ObjectFact]] = defaultdict(list)
     for one in objects:
         gone = removed_in(one.api_version, one.kind)
@@ -80,12 +80,12 @@ def removed_in(api_version: str, kind: str) -> Triple | None:
 
 def kubernetes_ranges(charts: Sequence[ChartFact], kubernetes: str) -> Iterator[Finding]:
     """Charts that say they are not for this Kubernetes."""
-    version = version_triple(kubernetes)
+    version = Version.parse(kubernetes)
     for chart in sorted(charts, key=lambda one: (one.name, one.component)):
         if not chart.kube_version:
             continue
         try:
-            if allows(chart.kube_version, version):
+            if Range.parse(chart.kube_version).allows(version):
                 continue
         except InputError:
             severity, says = Severity.NOTE, "which is not a range that can be read"
