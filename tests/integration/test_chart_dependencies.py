@@ -48,11 +48,9 @@ VERSIONS = (
 
 @dataclass(slots=True)
 class Market:
-    """A mini upstream with a chart repository, a registry and a git server beside it."""
+    """A mini upstream, whose release has one chart."""
 
     mini: MiniUpstream
-    registry: Distribution
-    git: GitServer
     folder: Path
 
     @property
@@ -68,6 +66,12 @@ class Market:
         }
         publish(self.mini.server, "/charts", {("shop", "1.2.3"): as_archive(files, "shop")})
         return files
+
+    def trust(self, certificate: str) -> None:
+        """Another authority beside that of the mini upstream."""
+        known = self.mini.ca_file.read_text()
+        self.mini.ca_file = self.folder / "all.crt"
+        self.mini.ca_file.write_text(f"{known}\n{certificate}")
 
     def entry(self, text: str) -> None:
         """What component.yaml says about the chart."""
@@ -97,18 +101,23 @@ class Market:
 @pytest.fixture
 def market(tmp_path: Path) -> Iterator[Market]:
     server, ca_file = tls_server(tmp_path)
-    with (
-        server,
-        Distribution(tmp_path / "registry") as registry,
-        GitServer(tmp_path / "server") as git,
-    ):
-        mini = mini_upstream(server, tmp_path, ca_file)
-        both = tmp_path / "all.crt"
-        parts = [ca_file.read_text(), registry.ca.certificate, git.ca_file.read_text()]
-        both.write_text("\n".join(parts))
-        mini.ca_file = both
-        mini.mirrors = {"git.example": (f"{git.base}/git.example",)}
-        yield Market(mini, registry, git, tmp_path)
+    with server:
+        yield Market(mini_upstream(server, tmp_path, ca_file), tmp_path)
+
+
+@pytest.fixture
+def registry(market: Market) -> Iterator[Distribution]:
+    with Distribution(market.folder / "registry") as running:
+        market.trust(running.ca.certificate)
+        yield running
+
+
+@pytest.fixture
+def git(market: Market) -> Iterator[GitServer]:
+    with GitServer(market.folder / "server") as running:
+        market.trust(running.ca_file.read_text())
+        market.mini.mirrors = {"git.example": (f"{running.base}/git.example",)}
+        yield running
 
 
 def rendered(data: bytes | Path, **values: object) -> dict[str, str]:
@@ -138,7 +147,9 @@ def bank(version: str = "1.0.0", *needs: str) -> bytes:
     return as_archive(chart_files("bank", version, needs), "bank")
 
 
-def test_renders_what_helm_renders_after_its_own_dependency_build(market: Market) -> None:
+def test_renders_what_helm_renders_after_its_own_dependency_build(
+    market: Market, registry: Distribution
+) -> None:
     """Aliases, conditions, tags, import-values, a library, a registry, two versions of a chart."""
     server = market.mini.server
     library = chart_files("library", "0.1.0")
@@ -162,10 +173,10 @@ def test_renders_what_helm_renders_after_its_own_dependency_build(market: Market
             ("library", "0.1.0"): as_archive(library, "library"),
         },
     )
-    host = f"127.0.0.1:{market.registry.port}"
+    host = f"127.0.0.1:{registry.port}"
     for version in ("1.9.0", "2.1.0", "3.0.0"):
         files = {**till, "Chart.yaml": till["Chart.yaml"].replace("2.1.0", version)}
-        push_chart(market.registry, "charts/till", version, as_archive(files, "till"))
+        push_chart(registry, "charts/till", version, as_archive(files, "till"))
     off = as_archive(chart_files("extra", "1.0.0"), "extra")
     publish(server, "/extra", {("extra", "1.0.0"): off})
     bank_url = f'repository: "{market.url}/bank"'
@@ -290,7 +301,9 @@ def test_plan_diff_and_inspect_show_what_is_inside(
     assert f"charts/bank-1.0.0.tgz in it is bank 1.0.0 from {url}" in item.why
 
 
-def test_a_chart_of_git_is_packed_with_folders_of_its_repository(market: Market) -> None:
+def test_a_chart_of_git_is_packed_with_folders_of_its_repository(
+    market: Market, git: GitServer
+) -> None:
     publish(market.mini.server, "/bank", {("bank", "1.0.0"): bank()})
     needs = (
         'name: common, version: "0.x", repository: "file://../common"',
@@ -311,7 +324,7 @@ def test_a_chart_of_git_is_packed_with_folders_of_its_repository(market: Market)
     tree = {f"helm/shop/{path}": str(text) for path, text in files.items()}
     common = chart_files("common", "0.3.0")
     tree |= {f"helm/common/{path}": str(text) for path, text in common.items()}
-    commit = market.git.publish("git.example/org/shop", tree, "v1")
+    commit = git.publish("git.example/org/shop", tree, "v1")
     sources = market.mini.catalog_root / "sources"
     sources.mkdir()
     (sources / "shop.yaml").write_text(
@@ -334,7 +347,7 @@ def test_a_chart_of_git_is_packed_with_folders_of_its_repository(market: Market)
     names = json.loads(run_helm(helm, "files", market.mini.ca_file))
     ours = {path for path in unpack_chart(data, "x")[1] if not path.startswith("charts/")}
     assert ours - {"Chart.yaml", "values.yaml"} == set(names) - {"Chart.lock"}
-    market.git.publish("git.example/org/shop", {**tree, "helm/shop/top.txt": "moved"}, "v1")
+    git.publish("git.example/org/shop", {**tree, "helm/shop/top.txt": "moved"}, "v1")
     with pytest.raises(PerimeterError, match="its tag points to another commit"):
         market.carried(lock, "moved")
 
@@ -355,6 +368,12 @@ HOSTILE = [
         "bad-chart-index",
         "not served over https",
         id="plain-http",
+    ),
+    pytest.param(
+        'bank:\n  - {version: 1.0.0, urls: ["https://["]}',
+        "bad-chart-index",
+        "is at no address",
+        id="no-address",
     ),
     pytest.param(
         f"bank:\n  - {{version: 1.0.0, urls: [bank-1.0.0.tgz], digest: {'0' * 64}}}",
@@ -433,9 +452,8 @@ def test_a_repository_that_is_gone_is_looked_for_at_its_alternates(market: Marke
     ]
     assert "alternates:" in (error.hint or "")
     market.entry(f'{common}, alternates: {{{till}, "{gone}": ["{market.url}/mirror"]}}')
-    lock, chart = market.lock()
+    _, chart = market.lock()
     assert {one.url for one in chart.dependencies} == {f"{market.url}/mirror/bank-1.0.0.tgz"}
-    assert "templates/map.yaml" in "".join(rendered(market.carried(lock)))
     market.entry(
         f'{common}, alternates: {{{till}, "{gone}": ["{market.url}/mirror"], "x": '
         f'["{market.url}/x"]}}'
@@ -448,6 +466,13 @@ def test_a_name_of_somebodys_own_helm_is_refused_with_what_to_write(market: Mark
     error = refused(market)
     assert error.code == "chart-repository"
     assert 'alternates: {"@stable": [https://…]}' in (error.hint or "")
+
+
+def test_a_login_in_an_address_is_refused_and_not_repeated(market: Market) -> None:
+    market.shop('name: bank, version: "1.x", repository: "https://me:secret@charts.example"')
+    error = refused(market)
+    assert error.code == "chart-repository"
+    assert "secret" not in str(error)
 
 
 def test_other_bytes_than_locked_are_refused_while_building(market: Market) -> None:
@@ -467,9 +492,11 @@ def test_other_bytes_than_locked_are_refused_while_building(market: Market) -> N
     assert caught.value.code == "lock-contradicted"
 
 
-def test_a_registry_that_lacks_the_version_says_which_there_are(market: Market) -> None:
-    push_chart(market.registry, "charts/bank", "1.0.0", bank())
-    host = f"127.0.0.1:{market.registry.port}"
+def test_a_registry_that_lacks_the_version_says_which_there_are(
+    market: Market, registry: Distribution
+) -> None:
+    push_chart(registry, "charts/bank", "1.0.0", bank())
+    host = f"127.0.0.1:{registry.port}"
     market.shop(f'name: bank, version: ">=4", repository: "oci://{host}/charts"')
     error = refused(market)
     assert error.code == "no-such-chart"

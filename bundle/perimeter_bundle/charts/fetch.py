@@ -100,6 +100,13 @@ class ChartFetcher:
 
     def _addresses(self, repository: str, label: str) -> tuple[str, ...]:
         self.used.add(repository)
+        if "@" in repository.partition("//")[2].partition("/")[0]:
+            raise InputError(
+                "chart-repository",
+                f"{label}: the address of its repository holds a login",
+                hint="everybody who has the chart has it: upstream must take it out; logins are "
+                "those of docker login",
+            )
         others = self.alternates.get(repository, ())
         if repository.startswith(("https://", OCI_SCHEME)):
             return (repository, *others)

@@ -59,8 +59,13 @@ class ChartVersions:
         urls = chosen.get("urls")
         if not isinstance(urls, list) or not urls or not isinstance(urls[0], str):
             raise NetworkError("bad-chart-index", f"{what} has no address")
-        url = urljoin(f"{self.repository.rstrip('/')}/", urls[0])
-        if urlsplit(url).scheme not in ("https", "oci"):
+        try:
+            url = urljoin(f"{self.repository.rstrip('/')}/", urls[0])
+            scheme = urlsplit(url).scheme
+        except ValueError as error:
+            reason = f"{what} is at no address: {urls[0][:100]!r}"
+            raise NetworkError("bad-chart-index", reason) from error
+        if scheme not in ("https", "oci"):
             raise NetworkError(
                 "bad-chart-index", f"{what} is not served over https", context={"address": url}
             )

@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from perimeter_bundle.charts.archive import MAX_CHART_BYTES, below, pack_chart, unpack_chart
+from perimeter_bundle.charts.archive import below, pack_chart, unpack_chart
 from perimeter_bundle.charts.declared import Declared, Requirement, read_declared
 from perimeter_bundle.charts.ignore import without_ignored
 from perimeter_bundle.charts.versions import Version, same_version
 from perimeter_bundle.format.source_tree import FileTree
+from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.locked_dependency import LockedDependency
@@ -27,7 +28,7 @@ from perimeter_bundle.model.locked_dependency import LockedDependency
 FILE_SCHEME = "file://"
 MAX_DEPTH = 10
 MAX_DEPENDENCIES = 200
-MAX_TOTAL_BYTES = 4 * MAX_CHART_BYTES  # of all that is read for one chart
+MAX_TOTAL_BYTES = 512 * MIB  # of all that is read and unpacked for one chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ class _Walk:
         self._refuse_circle(own, place.chain)
         chain = (*place.chain, own)
         result = dict(files)
+        self._complete_inside(result, place, chain)  # first: it counts what it unpacks
         inside = _who_is_inside(files, what)
-        self._complete_inside(result, place, chain)
         if not _missing(declared, inside):
             return result
         for wanted in _missing(read_declared(files, what), inside):
@@ -148,8 +149,9 @@ class _Walk:
     ) -> None:
         """Puts an archive into charts/; a folder takes its place when something had to be added."""
         what = f"chart {' → '.join(chain)}: {at}"
-        self._count(data, what)
+        self._count(len(data), what)
         files = unpack_chart(data, what)[1]
+        self._count(sum(map(len, files.values())), what)
         folder = at.removesuffix(".tgz")
         before = len(self.found)
         completed = self.complete(files, _Place(files, "", f"{place.prefix}{folder}/", chain))
@@ -233,7 +235,7 @@ class _Walk:
             )
         stem = f"{wanted.name}-{declared.version}"
         data = pack_chart(wanted.name, files)
-        self._count(data, label)
+        self._count(len(data), label)
         inner = _Place(place.tree, target, f"{place.prefix}charts/{stem}/", chain)
         completed = self.complete(files, inner)
         self._put_folder(result, f"charts/{stem}", completed, label)
@@ -283,8 +285,8 @@ class _Walk:
                 f"chart {chain[0]}", f"dependencies nested deeper than {MAX_DEPTH}: {own}"
             )
 
-    def _count(self, data: bytes, what: str) -> None:
-        self.read_bytes += len(data)
+    def _count(self, size_bytes: int, what: str) -> None:
+        self.read_bytes += size_bytes
         if self.read_bytes > MAX_TOTAL_BYTES:
             raise _too_large(what, f"dependencies of more than {MAX_TOTAL_BYTES} bytes together")
 

@@ -139,6 +139,16 @@ def test_refuses_an_archive_that_climbs_out_and_names_who_asked() -> None:
     assert "climbs out" in error.problems[0]
 
 
+def test_refuses_archives_that_are_bombs_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone is in bounds; a smaller bound keeps the test small."""
+    monkeypatch.setattr("perimeter_bundle.charts.vendor.MAX_TOTAL_BYTES", 50_000_000)
+    bomb = {**chart_files("bank", "1.0.0"), "zeros": b"\0" * 20_000_000}
+    data = as_archive(bomb, "bank")
+    error = refused(shop(**{f"charts/{number}.tgz": data for number in range(3)}))
+    assert error.code == "chart-too-large"
+    assert "chart shop 1.2.3: charts/2.tgz" in error.message
+
+
 def test_refuses_another_chart_than_was_asked_for() -> None:
     error = refused(shop(BANK), bank=chart("coin"))
     assert "dependency bank 1.x" in error.message
