@@ -18,7 +18,7 @@ from perimeter_bundle.discover.shapes import (
     without_scheme,
 )
 from perimeter_bundle.discover.values import Place
-from perimeter_bundle.discover.words import Position, is_prefix_name
+from perimeter_bundle.discover.words import Position, is_model_name, is_prefix_name, words
 from perimeter_bundle.model.reference import ImageReference
 
 _IMAGE_SCHEMES = ("docker://", "docker-pullable://")
@@ -84,17 +84,28 @@ def judge_into(
     shown = written or text
     if verdict.kind is Kind.NOTHING:
         return False
-    if verdict.reference is not None:
+    if promise is Position.NONE and is_model_name(name) and not is_unmistakable(_bare(text)):
+        findings.no_image(shown, place, "model-name")
+    elif verdict.reference is not None:
         findings.image(verdict.reference, rule, shown, place)
     elif verdict.kind is Kind.NOT_IMAGE:
         findings.no_image(shown, place, verdict.reason)
-    elif verdict.kind is Kind.REPOSITORY and is_prefix_name(name):
+    elif verdict.kind is Kind.REPOSITORY and (is_prefix_name(name) or _is_repository(place)):
         findings.no_image(shown, place, "registry-prefix")
     elif verdict.kind is Kind.REPOSITORY:
         findings.repository(shown, place, verdict.reason)
     else:
         findings.unclear(shown, place, verdict.reason)
     return True
+
+
+def _bare(text: str) -> str:
+    return without_scheme(text.strip().strip("\"'"))
+
+
+def _is_repository(place: Place) -> bool:
+    """The object itself says where charts or artefacts are: `kind: ChartRepository`."""
+    return words(place.object.partition("/")[0])[-1:] == ("repository",)
 
 
 def _in_image_place(text: str, written: str, promise: Position) -> Verdict:

@@ -143,6 +143,15 @@ _PREFIX_WORDS = word_set(
     "org organization location locations base match matches scope scopes",
 )
 
+
+@lru_cache(maxsize=65536)
+def is_model_name(name: str) -> bool:
+    """Whether a field of this name holds a model: `--served-model-name team/llm:v1`."""
+    parts = words(name)
+    return bool(parts) and (parts[-1] in _MODEL or parts[-2:-1] in (("model",), ("models",)))
+
+
+_MODEL = frozenset({"model", "models"})
 _PROSE = word_set(
     "description descriptions summary message messages note notes comment comments",
     "documentation docs example examples help title usage readme tooltip runbook warning",
