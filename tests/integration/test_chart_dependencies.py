@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,10 +92,12 @@ class Market:
         item = next(one for one in result.manifest.items if one.kind is ItemKind.CHART)
         return (result.root / "blobs" / "sha256" / item.payload.hex).read_bytes()
 
-    def from_helm(self, files: Files, how: str = "update") -> Path:
-        """The same chart after the real Helm fetched its dependencies."""
+    def from_helm(self, files: Files) -> Path:
+        """The same chart after the real Helm locked and then built its dependencies."""
         folder = write_chart(self.folder / "by-helm" / "shop", files)
-        run_helm(folder, how, self.mini.ca_file)
+        run_helm(folder, "update", self.mini.ca_file)
+        shutil.rmtree(folder / "charts")
+        run_helm(folder, "build", self.mini.ca_file)
         return folder
 
 
