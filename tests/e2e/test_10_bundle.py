@@ -28,9 +28,10 @@ def test_plan_without_a_lock_reads_charts_and_fetches_no_blob(
 
 
 def test_build_refuses_a_lock_without_digests(builder: Scenario) -> None:
-    builder.bundle("lock", RELEASE, "--unresolved", "--out", "/srv/unresolved.lock")
+    unresolved = "/srv/unresolved.lock"
+    builder.bundle("lock", RELEASE, "--unresolved", "--out", unresolved, "--ca-file", CA)
     done = builder.bundle(
-        "build", RELEASE, "--lock", "/srv/unresolved.lock", "--out", "/srv/refused",
+        "build", RELEASE, "--lock", unresolved, "--out", "/srv/refused",
         "--ca-file", CA, check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -55,6 +56,17 @@ def test_lock_takes_the_control_plane_from_kubeadm(locked: Scenario) -> None:
         assert f'reference = "registry.k8s.io/{name}"' in lock
 
 
+def test_minio_is_compiled_on_a_builder_without_go(locked: Scenario) -> None:
+    assert locked.lab.node("builder").run("command -v go", check=False).returncode != 0
+    done = locked.bundle("why", "minio/minio", "--lock", LOCK, "--json")
+    (image,) = json.loads(done.stdout)["images"]
+    assert image["compiled"]["toolchain"].startswith("go1.26.")
+    assert "busybox:1.37.0-musl@sha256:" in image["compiled"]["base"]
+    assert {name.rpartition(":")[0] for name in image["compiled"]["with"]} == {
+        f"perimeter.internal/files/minio/minio-{kind}" for kind in ("source", "sbom", "provenance")
+    }
+
+
 def test_build_goes_on_after_sigkill(locked: Scenario, upstream_log: UpstreamLog) -> None:
     builder = locked.lab.node("builder")
     argv = (
@@ -62,7 +74,7 @@ def test_build_goes_on_after_sigkill(locked: Scenario, upstream_log: UpstreamLog
         f"--out {BUNDLE_AT_BUILDER} --ca-file {CA}"
     )
     builder.run(f"nohup setsid {argv} >/srv/killed.log 2>&1 & echo $! >/srv/killed.pid",
-                env=locked.index_environment())  # fmt: skip
+                env=locked.builder_environment())  # fmt: skip
     count = f"ls {BUNDLE_AT_BUILDER}/blobs/sha256 2>/dev/null | grep -c '^[0-9a-f]*$' || true"
     finished: set[str] = set()
     for _ in range(600):
@@ -95,7 +107,9 @@ def test_same_lock_gives_the_same_bytes(bundle: Scenario) -> None:
 def test_moved_tag_is_refused(bundle: Scenario, faults: Callable[..., None]) -> None:
     lock = bundle.lab.node("builder").run(["cat", LOCK]).stdout
     other = (
-        lock.split('reference = "quay.io/minio/minio:')[1].split("linux/amd64 ")[1].split('"')[0]
+        lock.split('reference = "docker.io/library/busybox:')[1]
+        .split("linux/amd64 ")[1]
+        .split('"')[0]
     )
     faults(Fault("tag", host="quay.io", path=r".*/minio/mc/manifests/RELEASE.*", digest=other))
     done = bundle.bundle(

@@ -77,9 +77,11 @@ def test_every_image_is_pulled_on_a_node_by_its_name_with_the_locked_digest(
         elif reference in whole.stand_ins:  # what runs on the node stays
             node.run(f"{CRICTL} rmi {reference}", check=False)
     running = _running(moved)
+    compiled = {name for name, image in images.items() if image.get("origin") == "go-build"}
     report = {
         "moved": len(images) - len(wrong),
         "of": len(images),
+        "compiled": len(compiled),
         "stand_ins": len(whole.stand_ins & set(images)),
         "working": len(running & set(images) - whole.stand_ins),
     }
@@ -87,6 +89,7 @@ def test_every_image_is_pulled_on_a_node_by_its_name_with_the_locked_digest(
     record_property("images", report)
     assert not wrong, "\n".join(wrong)
     assert report["stand_ins"] + report["working"] <= report["moved"]
+    assert compiled and compiled <= running - whole.stand_ins
 
 
 def test_the_closed_side_asked_nobody_outside(moved: Scenario) -> None:

@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.support.go_modules import HELLO, VERSION, go_archive, hello_proxy
 from tests.support.images import index_image, single_image
 from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 
 from perimeter_bundle.catalog.built import GoRecipe
+from perimeter_bundle.cli.inspect_command import inspect
 from perimeter_bundle.collect.built import take_builds
 from perimeter_bundle.collect.lock import lock_release, unresolved_lock
 from perimeter_bundle.collect.plan import plan_release
@@ -32,7 +34,9 @@ from perimeter_bundle.model.errors import HostError, InputError, IntegrityError,
 from perimeter_bundle.model.events import Event, EventKind
 from perimeter_bundle.model.lock import Lock, LockedImage
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.review.why import explain
 
+MADE = "go-build://quay.io/example/hello:1.2.3"
 OTHER = single_image(layers=(b"something", b"else"))
 
 
@@ -299,6 +303,24 @@ def test_a_compiled_image_is_locked_built_and_verified_with_its_source_and_paper
     assert source.why == ("the source of quay.io/example/hello:1.2.3",)
     sbom = json.loads(bundle.read(f"{layout.SBOM}/shop/hello-sbom-amd64.cdx.json"))
     assert sbom["metadata"]["component"]["name"] == "quay.io/example/hello"
+    told = CliRunner().invoke(inspect, [str(out)]).stdout
+    assert f"go-module://{HELLO}/@v/{VERSION}.zip" in told
+    assert f"{MADE}/hello-sbom-amd64.cdx.json" in told
+    (answer,) = explain("hello", lock)
+    said = answer.to_dict()["compiled"]
+    assert said == {
+        "toolchain": f"go{this_go()}",
+        "base": str(image.built.base),
+        "recipe": str(image.built.recipe),
+        "with": {
+            f"perimeter.internal/files/shop/hello-{name}": url
+            for name, url in (
+                ("provenance:1.2.3", f"{MADE}/hello-provenance.intoto.json"),
+                ("sbom:1.2.3-amd64", f"{MADE}/hello-sbom-amd64.cdx.json"),
+                (f"source:{VERSION}", item.source),
+            )
+        },
+    }
     statement = json.loads(bundle.read(f"{layout.SBOM}/shop/hello-provenance.intoto.json"))
     assert statement["subject"][0]["digest"]["sha256"] == item.digest.hex
     # the layers of the base are carried, its manifest is not

@@ -4,9 +4,11 @@
 
     registry/                 an OCI layout; each index.json entry is named by its full reference
     files/<host>/<path…>      files at the very paths where their projects publish them
+    files/modules.upstream.test/   a Go module proxy, for images that the builder compiles
 
-The digest covers the recipes, the charts and the code that makes the folder, so a folder that
-exists is complete and up to date. `python -m tests.lab.content` prints its path.
+The digest covers the recipes, the charts, what the catalog compiles and the code that makes the
+folder, so a folder that exists is complete and up to date. `python -m tests.lab.content` prints its
+path.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import yaml
 from .build import build, locked
 from .host import alive, say
 from .images import recipes_needed, write_layout
+from .modules import PROXY_HOST, go_archive, identity, publish_modules
 from .oci import CREATED, REF_NAME, Entry, write_tar
 from .recipes import FOLDER as RECIPES
 from .recipes import load_recipe
@@ -36,7 +39,8 @@ from .state import LabError, cache_folder
 
 KUBERNETES = "dl.k8s.io/v{version}/bin/linux/amd64"
 FLANNEL_CHART = "github.com/flannel-io/flannel/releases/download/v{version}/flannel.tgz"
-ROOM_GIB = 2
+RELEASE = "2026.11-base"  # whose images the builder compiles
+ROOM_GIB = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ ARCHIVES = (
     ),
 )
 # Projects that publish the digest alone in this file; all others write `<digest>  <name>`.
-BARE_DIGESTS = ("dl.k8s.io/", "get.helm.sh/", "github.com/kubernetes-sigs/")
+BARE_DIGESTS = ("dl.google.com/", "dl.k8s.io/", "get.helm.sh/", "github.com/kubernetes-sigs/")
 
 
 def assemble() -> Path:
@@ -147,11 +151,14 @@ def _programs() -> dict[str, Path]:
 
 def _digest() -> str:
     here = Path(__file__).resolve().parent
-    code = [here / name for name in ("content.py", "images.py", "oci.py", "sources.py")]
+    code = [
+        here / name for name in ("content.py", "images.py", "modules.py", "oci.py", "sources.py")
+    ]
     code += [RECIPES / "debian.py", RECIPES / "__init__.py"]
     charts = [upstream_path(name) for name in ("charts/flannel", "charts/minio")]
     manifest = upstream_path("manifests/local-path-storage.yaml")
     lines = [f"{_sha256(path)} {path.name}" for path in (*code, manifest)]
+    lines += identity(RELEASE)
     for name in _recipes():
         # Go's version is left out: it must be known without Go, and it changes no behaviour
         lines.append(f"{load_recipe(name).digest('')} {name}")
@@ -192,6 +199,9 @@ def _write_files(root: Path) -> None:
     manifest = upstream_path("manifests/local-path-storage.yaml").read_bytes()
     folder = f"raw.githubusercontent.com/rancher/local-path-provisioner/v{provisioner}/deploy"
     _publish(root, f"{folder}/local-path-storage.yaml", manifest, ())
+    path, entries = go_archive()
+    _publish(root, path, _tar_gz(entries, "go/"), (".sha256",))
+    publish_modules(root / PROXY_HOST, RELEASE)
 
 
 def _publish(root: Path, path: str, data: bytes, sums: Iterable[str]) -> None:

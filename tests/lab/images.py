@@ -46,14 +46,6 @@ ALTERNATIVES = {
     },
     **{f"usr/sbin/ebtables{verb}": "xtables-nft-multi" for verb in ("", "-save", "-restore")},
 }
-# The chart runs `docker-entrypoint.sh minio server …`, `docker run` gives the subcommand only.
-MINIO_ENTRYPOINT = b"""\
-#!/bin/sh
-# Without "minio" in front, the words are one of its subcommands.
-set -eu
-[ "${1:-}" = minio ] || set -- minio "$@"
-exec "$@"
-"""
 OTHER_PLATFORM = b"A stand-in: the lab builds programs for one platform only.\n"
 
 
@@ -154,7 +146,6 @@ def _network() -> tuple[Image, ...]:
 
 
 def _storage() -> tuple[Image, ...]:
-    mc = {"usr/bin/mc": "mc"}
     return (
         Image(
             "docker.io/rancher/local-path-provisioner:v0.0.37",
@@ -164,30 +155,27 @@ def _storage() -> tuple[Image, ...]:
             command=("local-path-provisioner",),
         ),
         # The manifest of local-path-provisioner names its helper without a tag.
-        Image(
-            "docker.io/library/busybox:latest",
-            "busybox",
-            bases=("accounts", "shell"),
-            command=("sh",),
-            arm64=True,
-        ),
-        Image(
-            "quay.io/minio/minio:RELEASE.2025-10-15T17-29-55Z",
-            "minio",
-            layers=(mc, {"usr/bin/minio": "minio"}),
-            bases=("accounts", "shell"),
-            files={"usr/bin/docker-entrypoint.sh": Entry("file", MINIO_ENTRYPOINT)},
-            entrypoint=("/usr/bin/docker-entrypoint.sh",),
-            command=("minio",),
-        ),
+        _busybox("latest"),
+        # What images that are compiled stand on.
+        _busybox("1.37.0-musl"),
         # The tag that the chart's values ask for.
         Image(
             "quay.io/minio/mc:RELEASE.2024-11-21T17-21-54Z",
             "mc",
-            layers=(mc,),
+            layers=({"usr/bin/mc": "mc"},),
             bases=("accounts", "shell"),
             entrypoint=("mc",),
         ),
+    )
+
+
+def _busybox(tag: str) -> Image:
+    return Image(
+        f"docker.io/library/busybox:{tag}",
+        "busybox",
+        bases=("accounts", "shell"),
+        command=("sh",),
+        arm64=True,
     )
 
 

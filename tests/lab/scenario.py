@@ -7,13 +7,16 @@ steps one after another; the end-to-end tests run the same ones and look closer.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .lab import Lab
+from .modules import PROXY_HOST
 from .nodes import Result
+from .state import cache_folder
 from .wheels import WheelFolder
 
 RELEASE = "2026.11-base"
@@ -26,6 +29,7 @@ BUNDLES = "/srv/bundles"
 BUNDLE_AT_BUILDER = f"{BUNDLES}/{RELEASE}"
 KEY = "/srv/keys/builder.key"
 PUBLIC_KEY = "/srv/keys/builder.pub"
+BUILD_CACHE = "/srv/compiled"
 
 # on the jump host
 CARRIED = "/srv/carried"
@@ -92,7 +96,7 @@ class Scenario:
         """``perimeter-bundle …`` on the builder."""
         return self.lab.node("builder").run(
             [f"{BUILDER_VENV}/bin/perimeter-bundle", *arguments],
-            env=self.index_environment(),
+            env=self.builder_environment(),
             timeout_s=timeout_s,
             check=check,
             stream=self.on_line,
@@ -102,7 +106,15 @@ class Scenario:
         return self.bundle("plan", *self._release(), "--lock", self.lock_file)
 
     def lock(self, *more: str) -> Result:
-        return self.bundle("lock", *self._release(), "--out", self.lock_file, *more)
+        """What was compiled in an earlier lab is brought, what is compiled now is kept."""
+        builder, kept = self.lab.node("builder"), cache_folder() / "compiled"
+        if kept.is_dir():
+            builder.push(kept, BUILD_CACHE)
+        done = self.bundle("lock", *self._release(), "--out", self.lock_file, *more)
+        if builder.run(["test", "-d", BUILD_CACHE], check=False).returncode == 0:
+            shutil.rmtree(kept, ignore_errors=True)
+            builder.pull(BUILD_CACHE, kept)
+        return done
 
     def build(self, *more: str, check: bool = True) -> Result:
         return self.bundle(
@@ -209,4 +221,12 @@ class Scenario:
             "PIP_INDEX_URL": "https://wheels.upstream.test/simple",
             "PIP_CERT": UPSTREAM_CA,
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+
+    def builder_environment(self) -> dict[str, str]:
+        """What a user of the builder sets: indexes, and where compiled images are kept."""
+        return self.index_environment() | {
+            "GOPROXY": f"https://{PROXY_HOST}",
+            "GOSUMDB": "off",  # the catalog's sum and go.sum pin everything
+            "PERIMETER_BUILD_CACHE": BUILD_CACHE,
         }

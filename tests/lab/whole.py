@@ -2,7 +2,8 @@
 
 `assemble_whole()` gives a folder like that of `content.assemble()`, with everything in it, and
 
-    registry/    a stand-in (standins.py) for every image of images.lock that is not built here
+    registry/    a stand-in (standins.py) for every image of images.lock that the lab has not and
+                 that the builder does not compile
     files/       the charts and manifests of every component
     git/         the source trees, as bare repositories of one commit
     whole.json   which references are stand-ins, and the commits of the trees
@@ -34,7 +35,7 @@ import yaml
 
 from perimeter_bundle.catalog.load import load_catalog, load_release
 from perimeter_bundle.catalog.values import ChartSpec, Release
-from perimeter_bundle.collect.wanted import WantedFile, wanted_files
+from perimeter_bundle.collect.wanted import WantedFile, wanted_builds, wanted_files
 from perimeter_bundle.model.lock import FileKind
 
 from .build import locked
@@ -135,9 +136,10 @@ def _assemble(base: Path, target: Path, workplace: Path) -> None:
     with tempfile.TemporaryDirectory(dir=workplace, prefix=".work-") as work:
         tree = Path(work) / "tree"
         shutil.copytree(base, tree, copy_function=os.link)
-        with alive("stand-ins"):
-            stand_ins = _put_stand_ins(tree / "registry", set(references(base)))
         release = load_release(load_catalog(CATALOG), RELEASE)
+        compiled = {str(build.spec.reference) for build in wanted_builds(release)}
+        with alive("stand-ins"):
+            stand_ins = _put_stand_ins(tree / "registry", {*references(base), *compiled})
         with alive("charts and manifests"):
             publish_objects(tree / "files", release, wanted_files(release))
         moved = {

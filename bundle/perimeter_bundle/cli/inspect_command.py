@@ -13,7 +13,13 @@ from perimeter_bundle.format.layout import BUNDLE_MANIFEST, COHERENCE, LOCK, SIG
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.lock import MAX_LOCK_BYTES, WORKLOADS, Lock
+from perimeter_bundle.model.lock import (
+    GO_BUILD_SCHEME,
+    GO_MODULE_SCHEME,
+    MAX_LOCK_BYTES,
+    WORKLOADS,
+    Lock,
+)
 from perimeter_bundle.model.phases import CARRIED, is_installed
 from perimeter_bundle.review.coherence.judge import MAX_COHERENCE_BYTES, Judgement
 from perimeter_bundle.review.why import ChartAnswer, explain_charts
@@ -160,9 +166,18 @@ def _text(manifest: BundleManifest, identity: Digest, signers: list[str]) -> str
             *(["", "what the site brings (workloads.yaml):", ""] if own else []),
             *([text_table(headings[:-1], own)] if own else []),
             "",
+            *_compiled(manifest),
             text_table(["licence", "items"], licences),
         ]
     )
+
+
+def _compiled(manifest: BundleManifest) -> list[str]:
+    """What was compiled by the builder, from what, and the items that explain it."""
+    made = (GO_MODULE_SCHEME, GO_BUILD_SCHEME)
+    rows = [(one.name, one.source) for one in manifest.items if one.source.startswith(made)]
+    table = text_table(["compiled by the builder, and what explains it", "source"], rows)
+    return [table, ""] if rows else []
 
 
 def _row(item: BundleItem) -> tuple[str, ...]:

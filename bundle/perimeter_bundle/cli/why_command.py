@@ -95,6 +95,10 @@ def _text(answer: Answer) -> str:
         if not answer.reasons:
             lines += [f"  {text}" for text in answer.locked.why]
     lines += [line for reason in answer.reasons for line in _reason(reason)]
+    if answer.built is not None:
+        base = f" on {answer.built.base}" if answer.built.base else ""
+        lines.append(f"  compiled with {answer.built.toolchain}{base}; carried with it:")
+        lines += [f"      {file.reference}  {file.url}" for file in answer.made]
     return "\n".join(lines)
 
 

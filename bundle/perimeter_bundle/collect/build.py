@@ -56,12 +56,7 @@ from perimeter_bundle.collect.scheduler import FetchTask
 from perimeter_bundle.collect.site_choice import plain_references
 from perimeter_bundle.collect.site_packages import packages_document, rpm_repositories
 from perimeter_bundle.collect.upstream import Upstream
-from perimeter_bundle.collect.wanted import (
-    GO_BUILD_SCHEME,
-    wanted_charts,
-    wanted_images,
-    wanted_sources,
-)
+from perimeter_bundle.collect.wanted import wanted_charts, wanted_images, wanted_sources
 from perimeter_bundle.collect.wheelhouse import download_wheels
 from perimeter_bundle.collect.workspace import (
     Workspace,
@@ -83,7 +78,7 @@ from perimeter_bundle.gobuild.made import GoSettings
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
-from perimeter_bundle.model.lock import FileKind, Lock, LockedFile
+from perimeter_bundle.model.lock import GO_BUILD_SCHEME, FileKind, Lock, LockedFile
 from perimeter_bundle.review.coherence.judge import refuse_incoherent
 
 

@@ -11,6 +11,8 @@ from perimeter_bundle.catalog.load_built import made_files
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release, SourceSpec
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import (
+    GO_BUILD_SCHEME,
+    GO_MODULE_SCHEME,
     WORKLOADS,
     FileKind,
     ImageOrigin,
@@ -22,9 +24,6 @@ from perimeter_bundle.model.lock import (
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.model.reference import ImageReference
 
-# addresses of what is made here: a module's archive below any proxy, and what explains an image
-GO_MODULE_SCHEME = "go-module://"
-GO_BUILD_SCHEME = "go-build://"
 _CAPITALS = re.compile(r"[A-Z]")
 
 

@@ -32,6 +32,9 @@ from perimeter_bundle.model.toml_writer import TomlValue, toml_table
 LOCK_FORMAT = "perimeter-lock/1"
 GIT_SCHEME = "git+"  # before the address of a repository that a chart is packed from
 WORKLOADS = "workloads"  # in place of a component: what workloads.yaml asks for
+# addresses of what is made here: a module's archive below any proxy, and what explains an image
+GO_MODULE_SCHEME = "go-module://"
+GO_BUILD_SCHEME = "go-build://"
 MAX_LOCK_BYTES = 16 * 1024 * 1024
 HEADER = (
     "# Pins of one release. Written by perimeter-bundle lock; review the difference, do not edit.\n"

@@ -41,7 +41,7 @@ _PLACES = {phase: place for place, phase in enumerate(Phase)}
 # name; any other component, of whatever phase, is carried and nothing more.
 _INSTALLED = frozenset(
     {
-        *("helm", "kustomize", "registry", "containerd", "runc", "cni-plugins", "cri-tools"),
+        *("go", "helm", "kustomize", "registry", "containerd", "runc", "cni-plugins", "cri-tools"),
         *("kubernetes", "flannel", "local-path-provisioner", "minio"),
     }
 )

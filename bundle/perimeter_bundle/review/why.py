@@ -10,7 +10,15 @@ from fnmatch import fnmatchcase
 from perimeter_bundle.format.discovery_file import Noted, Reason
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
-from perimeter_bundle.model.lock import Lock, LockedChart, LockedImage
+from perimeter_bundle.model.lock import (
+    GO_BUILD_SCHEME,
+    GO_MODULE_SCHEME,
+    GoBuild,
+    Lock,
+    LockedChart,
+    LockedFile,
+    LockedImage,
+)
 from perimeter_bundle.model.locked_dependency import LockedDependency
 from perimeter_bundle.model.reference import ImageReference
 from perimeter_bundle.review.names import means, nearest
@@ -24,15 +32,23 @@ class Answer:
     locked: LockedImage | None  # None: it is left out
     reasons: tuple[Reason, ...]
     excluded: tuple[tuple[str, str], ...]  # rule and reason
+    made: tuple[LockedFile, ...] = ()  # with a compiled image: its source and what explains it
 
     @property
     def digest(self) -> Digest | None:
         """What the lock pins it to."""
         return self.locked.digest if self.locked else None
 
+    @property
+    def built(self) -> GoBuild | None:
+        """What it is compiled from and with; None when it comes from a registry."""
+        return self.locked.built if self.locked else None
+
     def to_dict(self) -> dict[str, object]:
         """As ``why --json`` prints it."""
+        compiled = {} if self.built is None else {"compiled": self._compiled(self.built)}
         return {
+            **compiled,
             "image": str(self.image),
             "bundled": self.locked is not None,
             "digest": str(self.digest) if self.digest else None,
@@ -40,6 +56,14 @@ class Answer:
             "why": list(self.locked.why) if self.locked else [],
             "evidence": [reason.to_dict() for reason in self.reasons],
             "excluded": [{"rule": rule, "reason": reason} for rule, reason in self.excluded],
+        }
+
+    def _compiled(self, built: GoBuild) -> dict[str, object]:
+        return {
+            "toolchain": built.toolchain,
+            "base": str(built.base or ""),
+            "recipe": str(built.recipe),
+            "with": {str(file.reference): file.url for file in self.made},
         }
 
 
@@ -92,7 +116,7 @@ def explain(query: str, lock: Lock, noted: Sequence[Noted] = ()) -> tuple[Answer
         by_image[one.image].append(one)
     references = sorted({*locked, *by_image}, key=str)
     answers = tuple(
-        _answer(reference, locked, by_image.get(reference, ()))
+        _answer(reference, locked, by_image.get(reference, ()), lock.files)
         for reference in references
         if means(query, reference, _digests(locked.get(reference)))
     )
@@ -110,12 +134,25 @@ def _answer(
     reference: ImageReference,
     locked: Mapping[ImageReference, LockedImage],
     noted: Sequence[Noted],
+    files: Sequence[LockedFile],
 ) -> Answer:
+    found = locked.get(reference)
     return Answer(
         image=reference,
-        locked=locked.get(reference),
+        locked=found,
+        made=_made_with(found, files) if found and found.built else (),
         reasons=tuple(sorted({reason for one in noted for reason in one.reasons})),
         excluded=tuple(sorted({(o.excluded_by, o.excluded) for o in noted if o.excluded_by})),
+    )
+
+
+def _made_with(image: LockedImage, files: Sequence[LockedFile]) -> tuple[LockedFile, ...]:
+    source = f"{image.reference.repository.rpartition('/')[2]}-source"
+    return tuple(
+        file
+        for file in files
+        if file.url.startswith(f"{GO_BUILD_SCHEME}{image.reference}/")
+        or (file.name == source and file.url.startswith(GO_MODULE_SCHEME))
     )
 
 

@@ -48,6 +48,12 @@ def ensure_go(needed: Version) -> Go:
     return Go(newer, _text(needed), {"GOTOOLCHAIN": "local"})
 
 
+def go_release(version: str) -> Path:
+    """The folder of exactly that Go (``1.26.8``), as its release archive has it."""
+    parts = [int(part) for part in version.split(".")]
+    return _fetch(_find() or _install(), (parts[0], parts[1], parts[2])).parents[1]
+
+
 def ensure_packages(names: Iterable[str]) -> None:
     """Debian packages the compilers need; installs those that are missing."""
     missing = [name for name in sorted(set(names)) if not _installed(name)]

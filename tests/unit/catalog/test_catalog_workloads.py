@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.compiled import as_compiled
 
 from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.load import load_catalog, load_release
@@ -53,7 +54,7 @@ def release() -> Release:
 
 def pinned(lock: Lock) -> Lock:
     digest = Digest.of_bytes(b"x")
-    return replace(
+    pins = replace(
         lock,
         images=tuple(
             replace(image, digest=digest, manifests={LINUX_AMD64: digest}) for image in lock.images
@@ -61,6 +62,7 @@ def pinned(lock: Lock) -> Lock:
         charts=tuple(replace(chart, digest=digest) for chart in lock.charts),
         files=tuple(replace(file, digest=digest) for file in lock.files),
     )
+    return as_compiled(pins)
 
 
 def test_images_of_registries_layouts_and_archives_are_read(tmp_path: Path) -> None:
