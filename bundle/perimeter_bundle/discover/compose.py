@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from perimeter_bundle.discover.placeholders import neutral
+from perimeter_bundle.discover.placeholders import has_placeholder, neutral
 from perimeter_bundle.discover.shapes import is_registry, parse_reference
 from perimeter_bundle.discover.words import Part, Words, part, words
 
@@ -158,7 +158,8 @@ def _join(
         if registry and not tag and not digest and "/" not in base:
             tag = inherited_tag
         used_registry = ""
-    if registry and not _has_host(base) and "://" not in registry:
+    is_inside = has_placeholder(base) and used_registry and used_registry in base
+    if registry and not _has_host(base) and "://" not in registry and not is_inside:
         base = f"{registry.strip('/')}/{base}"
     complete = base
     if not _has_tag(base):

@@ -86,6 +86,8 @@ def judge_into(
         return False
     if promise is Position.NONE and is_model_name(name) and not is_unmistakable(_bare(text)):
         findings.no_image(shown, place, "model-name")
+    elif verdict.kind is Kind.IMAGE and not _has_version(text) and _is_repository(place):
+        findings.no_image(shown, place, "registry-prefix")
     elif verdict.reference is not None:
         findings.image(verdict.reference, rule, shown, place)
     elif verdict.kind is Kind.NOT_IMAGE:
@@ -103,8 +105,12 @@ def _bare(text: str) -> str:
     return without_scheme(text.strip().strip("\"'"))
 
 
+def _has_version(text: str) -> bool:
+    return "@" in text or ":" in text.rpartition("/")[2]
+
+
 def _is_repository(place: Place) -> bool:
-    """The object itself says where charts or artefacts are: `kind: ChartRepository`."""
+    """The object only says where versions are looked for: `kind: ChartRepository`."""
     return words(place.object.partition("/")[0])[-1:] == ("repository",)
 
 

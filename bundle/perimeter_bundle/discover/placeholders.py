@@ -103,7 +103,7 @@ def _choices(found: re.Match[str], lookup: Lookup, missing: set[str]) -> Iterato
         groups["brace"] or groups["paren"] or groups["plain"] or groups["percent"] or groups["at"]
     )
     if name:
-        values = list(lookup(name))
+        values = [text for text in (_own_default(text, name) for text in lookup(name)) if text]
         if not values and groups["otherwise"]:
             values = [groups["otherwise"]]
         if not values:
@@ -111,6 +111,14 @@ def _choices(found: re.Match[str], lookup: Lookup, missing: set[str]) -> Iterato
         yield from values
         return
     yield from _template_choices(groups["template"] or groups["action"] or "", lookup, missing)
+
+
+def _own_default(text: str, name: str) -> str:
+    """`REGISTRY=${REGISTRY:-quay.io}` says what it is when nothing else does."""
+    found = _PLACEHOLDER.fullmatch(text)
+    if found is None or found["brace"] != name:
+        return text
+    return found["otherwise"] or ""
 
 
 def _template_choices(expression: str, lookup: Lookup, missing: set[str]) -> Iterator[str]:

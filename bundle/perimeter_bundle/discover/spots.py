@@ -155,6 +155,9 @@ def _name_in(node: Tree | None) -> str:
             name = node.get(key)
             if isinstance(name, str) and name:
                 return name
+        path = node.get("path")
+        if "op" in node and isinstance(path, str) and path.startswith("/"):
+            return path.rpartition("/")[2]  # https://www.rfc-editor.org/rfc/rfc6902
     return ""
 
 

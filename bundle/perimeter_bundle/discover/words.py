@@ -140,7 +140,7 @@ def is_prefix_name(name: str) -> bool:
 _PREFIX_WORDS = word_set(
     "registry registries repository repositories repo repos hub prefix prefixes mirror",
     "mirrors server servers host hosts endpoint endpoints insecure skipping domain domains",
-    "org organization location locations base match matches scope scopes",
+    "org organization location locations base match matches scope scopes chart charts",
 )
 
 
