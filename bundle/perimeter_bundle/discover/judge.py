@@ -22,6 +22,7 @@ from perimeter_bundle.discover.words import Position, is_model_name, is_prefix_n
 from perimeter_bundle.model.reference import ImageReference
 
 _IMAGE_SCHEMES = ("docker://", "docker-pullable://")
+_NEAR = 3  # keys at the end of a path that still speak of a value
 _SPACE = re.compile(r"\s")
 
 
@@ -92,7 +93,9 @@ def judge_into(
         findings.image(verdict.reference, rule, shown, place)
     elif verdict.kind is Kind.NOT_IMAGE:
         findings.no_image(shown, place, verdict.reason)
-    elif verdict.kind is Kind.REPOSITORY and (is_prefix_name(name) or _is_repository(place)):
+    elif verdict.kind is Kind.REPOSITORY and (
+        is_prefix_name(name) or _is_repository(place) or _is_in_mirrors(place)
+    ):
         findings.no_image(shown, place, "registry-prefix")
     elif verdict.kind is Kind.REPOSITORY:
         findings.repository(shown, place, verdict.reason)
@@ -112,6 +115,11 @@ def _has_version(text: str) -> bool:
 def _is_repository(place: Place) -> bool:
     """The object only says where versions are looked for: `kind: ChartRepository`."""
     return words(place.object.partition("/")[0])[-1:] == ("repository",)
+
+
+def _is_in_mirrors(place: Place) -> bool:
+    """`imageDigestMirrors: [{source: …, mirrors: […]}]`."""
+    return any("mirrors" in words(key) for key in place.path.split(".")[-_NEAR:])
 
 
 def _in_image_place(text: str, written: str, promise: Position) -> Verdict:

@@ -30,7 +30,9 @@ _PLACEHOLDER = re.compile(
 _DOTTED = re.compile(r"(?<![\w\"'`.])\$?\.?[A-Za-z_]\w*(?:\.\w+)+|(?<![\w\"'`.])\.[A-Za-z_]\w*")
 _QUOTED = re.compile(r"\"([^\"]*)\"|`([^`]*)`|'([^']*)'")
 _BARE_NAME = re.compile(r"[A-Za-z_]\w*")
-_HOLDERS = re.compile(r"^\$?\.?(?:Values|values|params|parameters|inputs|env|Env|spec|data)\.")
+_HOLDERS = re.compile(
+    r"^\$?\.?(?:(?:\w+\.){0,2}(?:params|parameters)|Values|values|inputs|env|Env|spec|data)\."
+)
 
 Lookup = Callable[[str], Sequence[str]]
 
