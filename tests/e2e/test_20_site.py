@@ -6,11 +6,16 @@ import json
 import time
 
 import pytest
+from tests.lab.nodes import Result
 from tests.lab.scenario import BUNDLE, RELEASE, SITE, TRUST, Scenario
 
 pytestmark = pytest.mark.lab
 
 STATE = "/srv/site/.perimeter"
+CHANGED_SINCE_MARK = (
+    "find /etc /usr/local /opt /var/lib -newer /root/mark -type f | "
+    "grep -v -E '^/var/lib/(systemd|sudo|private)/' || true"
+)
 FLIP = """
 import sys
 with open(sys.argv[1], "r+b") as file:
@@ -31,6 +36,14 @@ def a_file(road: Scenario, pattern: str) -> str:
     found = road.lab.node("jump").run(f"cd {BUNDLE} && ls -d {pattern} | sed -n 1p").stdout.strip()
     assert found, pattern
     return found
+
+
+def apply_with(road: Scenario, values: str, *arguments: str) -> Result:
+    """``apply --json`` with values in site.yaml, which stays as it is."""
+    other = "/srv/site/with-values.yaml"
+    road.jump(f"(cat {SITE}; echo 'values: {{{values}}}') > {other}")
+    words = ["perimeter-install", "apply", "--json", "--site", other, "--bundle", BUNDLE]
+    return road.lab.node("jump").run([*words, *arguments], check=False, timeout_s=600)
 
 
 def test_bootstrap_refuses_before_verify_passed(carried: Scenario) -> None:
@@ -176,13 +189,33 @@ def test_load_goes_on_after_sigkill(described: Scenario) -> None:
 
 def test_check_mode_before_the_first_install_changes_nothing(loaded: Scenario) -> None:
     node = loaded.lab.node("n3")
-    look = (
-        "find /etc /usr/local /opt /var/lib -newer /root/mark -type f | "
-        "grep -v -E '^/var/lib/(systemd|sudo|private)/' || true"
-    )
     node.run("touch /root/mark && sleep 1")
     loaded.install("apply", "--check")
-    assert node.run(look).stdout == ""
+    assert node.run(CHANGED_SINCE_MARK).stdout == ""
+
+
+def test_a_value_that_needs_an_image_the_bundle_lacks_is_refused_before_anything_changes(
+    loaded: Scenario,
+) -> None:
+    node = loaded.lab.node("n3")
+    node.run("touch /root/mark && sleep 1")
+    done = apply_with(loaded, "minio: {image: {repository: quay.io/minio/other}}")
+    assert done.returncode == 4
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "image-not-in-bundle"
+    assert "spec.template.spec.containers[0].image" in error["problems"][0]
+    assert "the bundle does not hold quay.io/minio/other:" in error["problems"][0]
+    assert node.run(CHANGED_SINCE_MARK).stdout == ""
+    assert loaded.jump(f"ls {STATE}/journal.jsonl", check=False).returncode != 0
+
+
+def test_a_value_for_a_chart_that_is_not_there_is_refused_with_those_that_are(
+    loaded: Scenario,
+) -> None:
+    done = apply_with(loaded, "milvus: {}")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["hint"] == "charts that take values: flannel, minio"
 
 
 def test_apply_goes_on_after_sigkill(loaded: Scenario) -> None:
@@ -208,6 +241,24 @@ def test_apply_goes_on_after_sigkill(loaded: Scenario) -> None:
 def test_second_apply_changes_nothing(installed: Scenario) -> None:
     report = installed.install_json("apply")
     assert report["changed"] == 0
+
+
+def test_objects_as_they_were_meant_lie_in_the_state_folder(installed: Scenario) -> None:
+    found = installed.jump(f"cd {STATE}/rendered && ls */*").stdout.split()
+    assert found == [
+        "flannel/flannel.yaml",
+        "local-path-provisioner/local-path-storage.yaml",
+        "minio/minio.yaml",
+    ]
+    assert installed.jump(f"stat -c %a {STATE}/rendered/minio/minio.yaml").stdout.strip() == "600"
+
+
+def test_values_of_the_site_reach_the_chart_and_are_no_templates(installed: Scenario) -> None:
+    values = 'minio: {environment: {NOTE: "{{ perimeter_release }}"}}'
+    done = apply_with(installed, values, "--check", "--step", "minio")
+    assert json.loads(done.stdout)["changed"] == 1
+    log = installed.jump(f"ls -t {STATE}/logs/*-minio.log | head -1 | xargs cat").stdout
+    assert "{{ perimeter_release }}" in log
 
 
 def test_check_passes_and_writes_every_report(installed: Scenario) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.support.bundles import MINIO, make_bundle
 from tests.support.kustomize import kustomize_archive
 
 from perimeter_bundle.discover.discover import discover
-from perimeter_bundle.discover.rules import ExcludeRule, NotImageRule, Rules
+from perimeter_bundle.discover.rules import ComposeRule, ExcludeRule, NotImageRule, Rules, TakeFrom
 from perimeter_bundle.format.discovery_file import DISCOVERY_FORMAT
 from perimeter_bundle.format.layout import DISCOVERY, RENDERED
 from perimeter_bundle.format.verify import VerifiedBundle, open_bundle
@@ -46,12 +47,13 @@ def bundle_of(
     tree: Mapping[str, bytes] = TREE,
     rules: Rules = RULES,
     others: Mapping[str, str] | None = None,
+    rendered: str = POD,
 ) -> VerifiedBundle:
     """A bundle as the builder leaves one: gate passed, written down, signed; opened as verified."""
-    rendered = {"app": POD, **(others or {})}
-    found = discover([(f"shop/{name}", data.encode()) for name, data in rendered.items()], rules)
+    parts = {"app": rendered, **(others or {})}
+    found = discover([(f"shop/{name}", data.encode()) for name, data in parts.items()], rules)
     components = {"shop": found.to_dict()}
-    extra = {f"{RENDERED}/shop/{name}.yaml": data.encode() for name, data in rendered.items()}
+    extra = {f"{RENDERED}/shop/{name}.yaml": data.encode() for name, data in parts.items()}
     document = {"format": DISCOVERY_FORMAT, "components": components}
     extra[DISCOVERY] = json.dumps(document).encode()
     made = make_bundle(folder, tree=tree, kustomize=kustomize_archive(), extra_files=extra)
@@ -128,6 +130,26 @@ def test_what_only_another_part_of_the_component_explains_is_fine(tmp_path: Path
     error = refused(bundle_of(tmp_path / "without"), wanted)
     assert len(error.problems) == 1
     assert "no value for MINIO_TAG" in error.problems[0]
+
+
+def test_what_a_rule_puts_together_is_put_together_again_from_the_values_of_the_site(
+    tmp_path: Path,
+) -> None:
+    name, _, tag = MINIO.rpartition(":")
+    pod = POD.replace("name: p, namespace: shop", f"name: p, namespace: shop, labels: {{v: {tag}}}")
+    take = TakeFrom("Pod/*/p", "metadata.labels.v")
+    rule = ComposeRule("helper", name + ":{version}", "a program makes it", {"version": take})
+    tree = {**TREE, "app/pod.yaml": pod.encode()}
+    bundle = bundle_of(tmp_path, tree, replace(RULES, compose=(rule,)), rendered=pod)
+    label = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"}}
+    assert render_for_site(bundle, site(label))
+
+    label["metadata"] = {"name": "p", "namespace": "shop", "labels": {"v": "RELEASE.next"}}
+    error = refused(bundle, site(label))
+    assert error.problems == (
+        f"shop/app: Pod/shop/p metadata.labels.v: '{name}:{{version}}': "
+        f"the bundle does not hold {name}:RELEASE.next",
+    )
 
 
 def test_a_bundle_without_notes_explains_nothing(tmp_path: Path) -> None:

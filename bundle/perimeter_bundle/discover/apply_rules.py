@@ -80,6 +80,7 @@ def apply_rules(findings: Findings, use: RuleUse) -> Discovery:
         unclassified=tuple(sorted(unclassified)),
         not_images=tuple(sorted(not_images)),
         unused_rules=tuple(unused),
+        compose=rules.compose,
     )
 
 

@@ -41,6 +41,18 @@ class ComposeRule:
     evidence: str
     take: Mapping[str, TakeFrom] = field(default_factory=dict)
 
+    def to_dict(self) -> dict[str, object]:
+        """As manifest/discovery.json holds it; the closed side puts the image together again."""
+        return {
+            "name": self.name,
+            "image": self.image,
+            "evidence": self.evidence,
+            "take": {
+                name: {"object": one.object, "path": one.path}
+                for name, one in sorted(self.take.items())
+            },
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ExcludeRule:

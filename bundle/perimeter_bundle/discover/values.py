@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perimeter_bundle.model.reference import ImageReference
+
+if TYPE_CHECKING:
+    from perimeter_bundle.discover.rules import ComposeRule
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,6 +132,7 @@ class Discovery:
     unclassified: tuple[Unclassified, ...]
     not_images: tuple[NotImage, ...]
     unused_rules: tuple[str, ...]
+    compose: tuple[ComposeRule, ...] = ()  # the rules that put images together
 
     @property
     def complete(self) -> bool:
@@ -146,4 +151,5 @@ class Discovery:
             "unclassified": [one.to_dict() for one in self.unclassified],
             "not_images": [one.to_dict() for one in self.not_images],
             "unused_rules": list(self.unused_rules),
+            "compose": [one.to_dict() for one in self.compose],
         }

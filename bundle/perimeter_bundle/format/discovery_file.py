@@ -6,9 +6,11 @@ docs/formats/discovery.md describes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
+from perimeter_bundle.discover.rules import ComposeRule, TakeFrom
 from perimeter_bundle.format.strict_json import MIB, parse_object
 from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.reader import Reader, Table
@@ -74,6 +76,7 @@ class NotedDiscovery:
 
     images: tuple[Noted, ...] = ()
     not_images: tuple[NotedText, ...] = ()
+    compose: Mapping[str, tuple[ComposeRule, ...]] = field(default_factory=dict)  # by component
 
 
 def parse_discovery(data: bytes) -> NotedDiscovery:
@@ -92,17 +95,19 @@ def parse_discovery(data: bytes) -> NotedDiscovery:
     components = reader.table(document, "components", "discovery.json")
     noted: list[Noted] = []
     texts: list[NotedText] = []
+    compose: dict[str, tuple[ComposeRule, ...]] = {}
     for component in components:
         table = reader.table(components, component, "components")
         read = partial(_noted, component)
         noted += [*reader.tables(table, "images", read), *reader.tables(table, "excluded", read)]
         texts += reader.tables(table, "not_images", partial(_noted_text, component))
+        compose[component] = tuple(reader.tables(table, "compose", _compose_rule))
     if reader.problems:
         raise IntegrityError(
             "bad-discovery", "discovery.json cannot be used", problems=reader.problems[:20]
         )
     noted.sort(key=lambda one: (str(one.image), one.reasons, one.excluded, one.excluded_by))
-    return NotedDiscovery(tuple(noted), tuple(sorted(texts)))
+    return NotedDiscovery(tuple(noted), tuple(sorted(texts)), compose)
 
 
 def _noted(component: str, reader: Reader, table: Table, where: str) -> Noted:
@@ -132,3 +137,17 @@ def _noted_text(component: str, reader: Reader, table: Table, where: str) -> Not
         text=reader.text(table, "text", where, empty=True),
         rule=reader.text(table, "rule", where),
     )
+
+
+def _compose_rule(reader: Reader, table: Table, where: str) -> ComposeRule:
+    takes = reader.table(table, "take", where)
+    return ComposeRule(
+        name=reader.text(table, "name", where),
+        image=reader.text(table, "image", where),
+        evidence=reader.text(table, "evidence", where, empty=True),
+        take={name: _take_from(reader, reader.table(takes, name, where), where) for name in takes},
+    )
+
+
+def _take_from(reader: Reader, table: Table, where: str) -> TakeFrom:
+    return TakeFrom(reader.text(table, "object", where), reader.text(table, "path", where))

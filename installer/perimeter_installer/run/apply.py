@@ -2,8 +2,9 @@
 
  1. The site's lock is taken; the plan is made from bundle, site and journal.
  2. Steps that an interrupted run of this very bundle and site.yaml had finished are skipped.
- 3. After the registry step every name of the bundle must resolve on every replica.
- 4. Each step is written down before it begins and after it ended; the first that fails ends it.
+ 3. Charts and manifests, rendered with the site's values, may need nothing that the bundle lacks.
+ 4. After the registry step every name of the bundle must resolve on every replica.
+ 5. Each step is written down before it begins and after it ended; the first that fails ends it.
 With ``check`` nothing is written down and Ansible changes nothing.
 """
 
@@ -23,13 +24,14 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import ClusterError, PerimeterError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_installer.load.load import check_loaded
-from perimeter_installer.plan.steps import Step, plan, refuse_carried
+from perimeter_installer.plan.steps import STEPS_WITH_CLUSTER, Step, plan, refuse_carried
 from perimeter_installer.run import journal
 from perimeter_installer.run.ansible import PlaybookResult
 from perimeter_installer.run.audit import audited, now_text, user_name
 from perimeter_installer.run.journal import Entry, EntryKind
 from perimeter_installer.run.playbook_events import HostStats
 from perimeter_installer.run.secrets import Secrets, open_secrets
+from perimeter_installer.run.site_objects import refuse_unknown_values, render_and_gate
 from perimeter_installer.run.state import State
 from perimeter_installer.run.step_runner import StepRunner, step_runner
 from perimeter_installer.site.model import Site
@@ -137,6 +139,7 @@ def plan_apply(
         history = history.forgetting_steps()
     steps = plan(bundle.manifest, site, history, only=options.only, allow_older=options.allow_older)
     refuse_carried(bundle.manifest, options.only)
+    refuse_unknown_values(bundle.manifest, site)
     return steps
 
 
@@ -171,6 +174,8 @@ def apply(
                 bundle, site, secrets, run_id, check=options.check, on_event=on_event
             ) as runner,
         ):
+            if any(step.name in STEPS_WITH_CLUSTER and not step.done for step in steps):
+                render_and_gate(bundle, runner)  # 3
             writer = _Writer(state, bundle, site, run_id, options)
             reports = _run_steps(runner, writer, bundle, secrets, steps)
     return ApplyReport(
@@ -199,7 +204,7 @@ def _run_steps(
     loaded = runner.check  # a check looks at hosts alone
     for step in steps:
         if step.name != "registry" and not loaded:
-            check_loaded(bundle, runner.site, secrets)  # 3
+            check_loaded(bundle, runner.site, secrets)  # 4
             loaded = True
         if step.done:
             writer.step(EntryKind.STEP_SKIPPED, step)

@@ -11,9 +11,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
+from perimeter_bundle.discover.discover import discover
+from perimeter_bundle.discover.rules import Rules
 from perimeter_bundle.discover.values import Discovery
-from perimeter_bundle.format.discovery_file import NotedDiscovery
+from perimeter_bundle.format.discovery_file import NotedDiscovery, parse_discovery
+from perimeter_bundle.format.layout import DISCOVERY, RENDERED
+from perimeter_bundle.format.manifest import ItemKind
+from perimeter_bundle.format.verify import VerifiedBundle
+from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.reference import ImageReference
+
+
+def refuse_missing(bundle: VerifiedBundle, objects: bytes, component: str, name: str) -> None:
+    """Raises IntegrityError[image-not-in-bundle] with every image and string that is refused.
+
+    ``objects`` is what the site's values make of ``manifest/rendered/<component>/<name>.yaml``;
+    it is looked at together with the rest of the component, as the builder did.
+    """
+    source = f"{component}/{name}"
+    noted = _noted(bundle)
+    rules = Rules(compose=noted.compose.get(component, ()))
+    found = discover([(source, objects), *_rest_of_component(bundle, component, name)], rules)
+    held = {item.reference for item in bundle.manifest.items_of(ItemKind.IMAGE)}
+    problems = refusals(found, source, held, noted)
+    if problems:
+        raise IntegrityError(
+            "image-not-in-bundle",
+            f"{source}: the site's values ask for images that the bundle does not hold, or for "
+            "what nobody can explain",
+            problems=problems,
+            hint="mend the values in site.yaml, or have the image listed in workloads.yaml and "
+            "the bundle built again",
+        )
 
 
 def refusals(
@@ -65,3 +94,19 @@ def _strings(discovery: Discovery, source: str, noted: NotedDiscovery) -> Iterat
     for one in discovery.unclassified:
         if one.place.source == source and one.text not in explained:  # 3
             yield str(one)
+
+
+def _rest_of_component(
+    bundle: VerifiedBundle, component: str, name: str
+) -> Iterator[tuple[str, bytes]]:
+    for path in bundle.files_below(f"{RENDERED}/{component}"):
+        other = path.rpartition("/")[2].removesuffix(".yaml")
+        if other != name:
+            yield f"{component}/{other}", bundle.read(path)
+
+
+def _noted(bundle: VerifiedBundle) -> NotedDiscovery:
+    """What the builder wrote down; nothing in bundles that were made before it did."""
+    if DISCOVERY not in bundle.sums.digests:
+        return NotedDiscovery()
+    return parse_discovery(bundle.read(DISCOVERY))

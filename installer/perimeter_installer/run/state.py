@@ -1,7 +1,8 @@
 """What the installer keeps between runs, in ``<site folder>/.perimeter`` (mode 0700).
 
 ``lock`` one run at a time · ``journal.jsonl`` what was begun and finished · ``audit.jsonl`` who did
-what · ``logs/`` whole output of each step · ``tools/`` programs for the jump host.
+what · ``logs/`` whole output of each step · ``rendered/`` objects as the last apply meant them ·
+``tools/`` programs for the jump host.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ class State:
     def audit(self) -> Path:
         """Who ran what and how it ended, one JSON line each."""
         return self.folder / "audit.jsonl"
+
+    @property
+    def rendered(self) -> Path:
+        """Objects as the last apply meant them, ``<component>/<name>.yaml``."""
+        return self.folder / "rendered"
 
     @property
     def logs(self) -> Path:

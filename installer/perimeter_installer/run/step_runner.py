@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from perimeter_bundle.format import layout
+from perimeter_bundle.format.manifest import ItemKind
 from perimeter_bundle.format.verify import VerifiedBundle
 from perimeter_bundle.model.events import OnEvent
 from perimeter_installer.plan.steps import STEPS_WITH_CLUSTER, Step
 from perimeter_installer.run.ansible import PlaybookJob, PlaybookResult, run_playbook
 from perimeter_installer.run.content import copy_content
 from perimeter_installer.run.kube import KubeAccess, fetch_kubeconfig
-from perimeter_installer.run.private import private_folder
+from perimeter_installer.run.private import private_folder, write_private
 from perimeter_installer.run.scrub import Scrubber
 from perimeter_installer.run.secrets import Secrets
 from perimeter_installer.run.state import State
@@ -23,6 +25,7 @@ from perimeter_installer.run.variables import (
     bundle_variables,
     facts_of,
     secret_variables,
+    short_name,
 )
 from perimeter_installer.site.inventory import inventory
 from perimeter_installer.site.model import Site
@@ -41,6 +44,11 @@ class StepRunner:
     check: bool
     on_event: OnEvent
 
+    @property
+    def wanted_folder(self) -> Path:
+        """Where playbooks/render.yml leaves the values that roles install with."""
+        return self.private / "wanted"
+
     def log_of(self, step: Step) -> Path:
         """Where the whole output of a step goes."""
         return self.state.logs / f"{self.run_id}-{step.name}.log"
@@ -56,6 +64,8 @@ class StepRunner:
             variables={
                 **self.variables,
                 "perimeter_kubeconfig": str(kube.kubeconfig) if kube else "",
+                "perimeter_wanted_dir": str(self.wanted_folder),
+                "perimeter_values_dir": str(self.private / "values"),
             },
             log=self.log_of(step),
             check=self.check,
@@ -87,6 +97,13 @@ def step_runner(
     state.make()
     with private_folder() as private:
         copy_content(bundle, private)
+        (private / "wanted").mkdir(mode=0o700)
+        for item in bundle.manifest.items_of(ItemKind.CHART):
+            chart = short_name(
+                item
+            )  # files, not variables: nothing in them is a template to Ansible
+            values = json.dumps(site.values.get(chart, {}))
+            write_private(private / "values" / f"{chart}.json", values.encode())
         variables = bundle_variables(facts_of(bundle), site, state.folder.absolute())
         yield StepRunner(
             site=site,

@@ -85,15 +85,14 @@ def bundle_variables(facts: BundleFacts, site: Site, state_folder: Path) -> Vari
         },
         "perimeter_files": _files(facts, replicas),
         "perimeter_manifests": {
-            _short_name(item): _payload(facts, item)
-            for item in manifest.items_of(ItemKind.MANIFEST)
+            short_name(item): _payload(facts, item) for item in manifest.items_of(ItemKind.MANIFEST)
         },
         "perimeter_charts": {
-            _short_name(item): {
+            short_name(item): {
                 **_payload(facts, item),
                 "component": item.component,
-                "values_file": facts.charts.get(_short_name(item), ChartNotes()).values_file,
-                "namespace": facts.charts.get(_short_name(item), ChartNotes()).namespace,
+                "values_file": facts.charts.get(short_name(item), ChartNotes()).values_file,
+                "namespace": facts.charts.get(short_name(item), ChartNotes()).namespace,
             }
             for item in manifest.items_of(ItemKind.CHART)
         },
@@ -135,7 +134,7 @@ def _files(facts: BundleFacts, replicas: tuple[RegistryEndpoint, ...]) -> Variab
             "repository": item.reference.name,
             "urls": [one.blob_url(item.reference.name, item.payload) for one in replicas],
         }
-        name = _short_name(item)
+        name = short_name(item)
         if architecture:
             files[f"{name}@{architecture}"] = entry
         if architecture in ("", first):
@@ -153,7 +152,7 @@ def _payload(facts: BundleFacts, item: BundleItem) -> Variables:
     }
 
 
-def _short_name(item: BundleItem) -> str:
+def short_name(item: BundleItem) -> str:
     """``kubernetes/kubeadm`` of perimeter.internal/files/kubernetes/kubeadm; a chart's own name."""
     return item.reference.repository.partition("/")[2]
 

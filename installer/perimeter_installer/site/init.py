@@ -137,6 +137,12 @@ def render_site(answers: SiteAnswers) -> str:
         "# gpu:",
         "#   driver: container",
         "#   precompiled: prefer   # never, prefer or require modules compiled for your kernel",
+        "",
+        "# Values of your own for a chart win over all others. What asks for an image that the",
+        "# bundle lacks is refused before anything is changed.",
+        "# values:",
+        "#   minio:",
+        "#     resources: {requests: {memory: 4Gi}}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -140,6 +140,7 @@ def _site(file: SiteFile, path: Path) -> model.Site:
             file.ca.mode, _resolve(folder, file.ca.cert_file), _resolve(folder, file.ca.key_file)
         ),
         gpu=model.GpuDriver(file.gpu.driver, file.gpu.precompiled),
+        values=file.values,
     )
 
 

@@ -7,7 +7,7 @@ absolute. Addresses are IPv4.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Literal, get_args
@@ -150,6 +150,7 @@ class Site:
     minio: Minio
     ca: Ca
     gpu: GpuDriver = GpuDriver()
+    values: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by chart
 
     def group(self, group: Group) -> tuple[Host, ...]:
         """The hosts in ``group``, in the order of site.yaml."""

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from perimeter_installer.site.model import GROUPS, Group, quantity_bytes
 
@@ -167,6 +167,12 @@ def _label_value(text: str) -> str:
     return text
 
 
+def _chart_name(text: str) -> str:
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} cannot name a chart")
+    return text
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, AfterValidator(_address)]
 Folder = Annotated[str, AfterValidator(_folder)]
@@ -259,3 +265,4 @@ class SiteFile(_Part):
     minio: MinioPart = MinioPart()
     ca: CaPart = CaPart()
     gpu: GpuPart = GpuPart()
+    values: dict[Annotated[str, AfterValidator(_chart_name)], dict[str, JsonValue]] = {}

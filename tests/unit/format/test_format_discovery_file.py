@@ -93,6 +93,7 @@ def test_reads_what_discovery_writes() -> None:
     assert noted.not_images == (NotedText("shop", "Pod/p", "quay.io/example/sentinel:0", rule),)
     assert noted.not_images[0].by_catalog
     assert not NotedText("shop", "Pod/p", "x/y:1", "file-name").by_catalog
+    assert noted.compose == {"shop": RULES.compose}
 
 
 def test_the_same_image_by_tag_and_by_digest_has_an_order() -> None:

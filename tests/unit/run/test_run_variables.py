@@ -52,7 +52,11 @@ def test_the_documented_table_is_what_playbooks_get(bundle: VerifiedBundle, site
         name for row in rows for name in re.findall(r"`(perimeter_\w+)`", row.split("|")[1])
     }
     given = {*variables(bundle, site), *secret_variables(open_secrets(site, check=True))}
-    assert documented == given | {"perimeter_kubeconfig"}
+    assert documented == given | {
+        "perimeter_kubeconfig",
+        "perimeter_values_dir",
+        "perimeter_wanted_dir",
+    }
 
 
 def test_a_file_has_its_address_on_every_replica(bundle: VerifiedBundle, site: Site) -> None:
