@@ -254,8 +254,9 @@ def test_objects_as_they_were_meant_lie_in_the_state_folder(installed: Scenario)
 
 
 def test_values_of_the_site_reach_the_chart_and_are_no_templates(installed: Scenario) -> None:
-    values = 'minio: {environment: {NOTE: "{{ perimeter_release }}"}}'
+    values = 'minio: {podAnnotations: {note: "{{ perimeter_release }}"}}'
     done = apply_with(installed, values, "--check", "--step", "minio")
+    assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["changed"] == 1
     log = installed.jump(f"ls -t {STATE}/logs/*-minio.log | head -1 | xargs cat").stdout
     assert "{{ perimeter_release }}" in log
