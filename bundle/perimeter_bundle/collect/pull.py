@@ -155,9 +155,7 @@ def _manifest(
     path = workspace.blob(digest)
     if path.is_file():
         data = read_file(path, MAX_MANIFEST_BYTES)
-        hasher = digest.new_hasher()
-        hasher.update(data)
-        if Digest.of_hasher(hasher) == digest:
+        if digest.of_same_kind(data) == digest:
             return data
     return upstream.images.fetch_manifest(reference, digest).raw
 

@@ -85,7 +85,7 @@ class LocalImage:
                     context={"promised": f"{size} bytes", "limit": limit_bytes},
                 )
             data = stream.read(size + 1)
-        self._refuse_other(_digest_of(data, descriptor.digest), descriptor.digest, len(data))
+        self._refuse_other(descriptor.digest.of_same_kind(data), descriptor.digest, len(data))
         return data
 
     def fetch_blob(
@@ -152,7 +152,7 @@ class LocalImage:
 
     def _manifest(self, content: Content, digest: Digest) -> FetchedManifest:
         raw = content.manifest(digest)
-        self._refuse_other(_digest_of(raw, digest), digest, len(raw))
+        self._refuse_other(digest.of_same_kind(raw), digest, len(raw))
         try:
             parsed = parse_manifest(raw)
         except IntegrityError as error:
@@ -190,9 +190,3 @@ class LocalImage:
                 context={"expected": expected, "found": f"{found} after {size} bytes"},
                 hint="it was cut off or damaged: make it again",
             )
-
-
-def _digest_of(data: bytes, expected: Digest) -> Digest:
-    hasher = expected.new_hasher()
-    hasher.update(data)
-    return Digest.of_hasher(hasher)

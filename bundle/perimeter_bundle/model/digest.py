@@ -76,6 +76,12 @@ class Digest:
         """The hexadecimal value alone."""
         return self.text.partition(":")[2]
 
+    def of_same_kind(self, data: bytes) -> Digest:
+        """The digest of ``data`` by the same algorithm."""
+        hasher = self.new_hasher()
+        hasher.update(data)
+        return Digest.of_hasher(hasher)
+
     def new_hasher(self) -> _Hash:
         """A fresh hashlib object of the same algorithm."""
         return hashlib.new(self.algorithm.value)

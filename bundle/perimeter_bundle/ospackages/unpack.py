@@ -28,9 +28,7 @@ def fetch_index(
     if size_bytes > MAX_INDEX_BYTES:
         raise IntegrityError(code, f"{url} is larger than any honest one")
     data = upstream.files.fetch_small(url, size_bytes)
-    hasher = digest.new_hasher()
-    hasher.update(data)
-    found = Digest.of_hasher(hasher)
+    found = digest.of_same_kind(data)
     if found != digest:
         raise IntegrityError(
             "digest-mismatch",

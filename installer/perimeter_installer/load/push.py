@@ -264,13 +264,12 @@ def _manifest_bytes(blob_path: BlobPath, digest: Digest) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise refusals.unreadable(path, error) from error
-    hasher = digest.new_hasher()
-    hasher.update(data)
-    if hasher.hexdigest() != digest.hex:
+    found = digest.of_same_kind(data)
+    if found != digest:
         raise IntegrityError(
             "digest-mismatch",
             f"{path} changed since the bundle was verified",
-            context={"expected": digest, "found": f"{hasher.name}:{hasher.hexdigest()}"},
+            context={"expected": digest, "found": found},
             hint="verify the bundle again; the medium may be damaged",
         )
     return data
