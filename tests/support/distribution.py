@@ -120,6 +120,16 @@ class Distribution:
         below = self.data / "docker/registry/v2/blobs/sha256"
         return {folder.name for folder in below.glob("??/*") if (folder / "data").exists()}
 
+    def linked(self) -> set[tuple[str, str]]:
+        """Repository and hexadecimal digest of each blob that a repository gives out."""
+        below = self.data / "docker/registry/v2/repositories"
+        stored = self.blobs()
+        return {
+            (link.parents[3].relative_to(below).as_posix(), link.parent.name)
+            for link in below.rglob("_layers/sha256/*/link")
+            if link.stat().st_size and link.parent.name in stored
+        }
+
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody uses now."""
