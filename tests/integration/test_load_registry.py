@@ -76,7 +76,7 @@ def load(
     client = client_of(registry)
     try:
         seen = events if events is not None else []
-        return fill_replica(client, bundle_content(bundle), bundle.blob, seen.append)
+        return fill_replica(client, bundle_content(bundle), bundle.extents, seen.append)
     finally:
         client.close()
 
@@ -233,7 +233,7 @@ def test_refuses_a_manifest_that_changed_after_it_was_verified(
     path.write_bytes(path.read_bytes().replace(b"schemaVersion", b"schemaVersioN"))
 
     with pytest.raises(IntegrityError, match="changed since the bundle was verified") as raised:
-        fill_replica(client_of(empty), content, bundle.blob, lambda event: None)
+        fill_replica(client_of(empty), content, bundle.extents, lambda event: None)
     assert raised.value.code == "digest-mismatch"
 
 
@@ -243,7 +243,7 @@ def test_a_certificate_of_another_ca_is_refused(
     other = Distribution(tmp_path / "other").ca
     client = client_of(registry, other.certificate)
     with pytest.raises(TrustError, match="the certificate of n1 is not the site's") as raised:
-        fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
+        fill_replica(client, bundle_content(bundle), bundle.extents, lambda event: None)
     assert raised.value.code == "registry-certificate"
 
 
@@ -291,7 +291,7 @@ def test_a_handshake_that_breaks_is_tried_again(
         endpoint = RegistryEndpoint.parse("n1", url, ca_pem=empty.ca.certificate)
         client = PushClient(endpoint, sleep=lambda seconds: None)
         try:
-            fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
+            fill_replica(client, bundle_content(bundle), bundle.extents, lambda event: None)
         finally:
             client.close()
     assert empty.blobs()
@@ -301,7 +301,7 @@ def test_nobody_answering_is_said_with_the_replicas_name(bundle: VerifiedBundle)
     endpoint = RegistryEndpoint.parse("n2", f"https://127.0.0.1:{free_port()}")
     client = PushClient(endpoint, sleep=lambda seconds: None)
     with pytest.raises(NetworkError, match="n2 did not answer: could not ask") as raised:
-        fill_replica(client, bundle_content(bundle), bundle.blob, lambda event: None)
+        fill_replica(client, bundle_content(bundle), bundle.extents, lambda event: None)
     assert raised.value.code == "registry-unreachable"
     assert "4" in raised.value.context["tries"] or "5" in raised.value.context["tries"]
 

@@ -35,6 +35,7 @@ from perimeter_bundle.format.agreement import (
     content_problems,
     lock_problems,
 )
+from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import Tree, list_tree, read_file
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
 from perimeter_bundle.format.oci import MAX_INDEX_BYTES, OciIndex
@@ -71,6 +72,10 @@ class VerifiedBundle:
     def blob(self, digest: Digest) -> Path:
         """Where a blob lies; raises InputError[not-in-bundle]."""
         return self.path(layout.blob_path(digest))
+
+    def extents(self, digest: Digest) -> tuple[Extent, ...]:
+        """Where a blob's bytes lie, in order; raises InputError[not-in-bundle]."""
+        return (Extent(self.blob(digest), 0, self.sizes[layout.blob_path(digest)]),)
 
     def path(self, name: str) -> Path:
         """A listed file, or a folder that holds one; raises InputError[not-in-bundle]."""

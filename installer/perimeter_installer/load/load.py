@@ -71,7 +71,7 @@ def fill_registries(
     """Fills registries that are already running; raises as ``load_bundle``."""
 
     def fill(client: PushClient, content: Content) -> ReplicaReport:
-        return fill_replica(client, content, bundle.blob, on_event)
+        return fill_replica(client, content, bundle.extents, on_event)
 
     return _report(bundle, site, secrets, fill, check=False)
 

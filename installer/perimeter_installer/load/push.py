@@ -14,19 +14,20 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
+from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.oci import parse_manifest
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, IntegrityError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
-from perimeter_installer.load import refusals, retry
+from perimeter_installer.load import retry
+from perimeter_installer.load.body import Cancelled, read_extents
 from perimeter_installer.load.content import BlobNeed, Content, ManifestNeed
-from perimeter_installer.load.registry import Cancelled, PushClient, SparseIndexRefused
+from perimeter_installer.load.registry import PushClient, SparseIndexRefused
 from perimeter_installer.load.report import ReplicaReport
 
-BlobPath = Callable[[Digest], Path]
+BlobExtents = Callable[[Digest], tuple[Extent, ...]]
 Accepted = Callable[[ManifestNeed], tuple[Digest, ...]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -95,7 +96,7 @@ def check_replica(client: PushClient, content: Content) -> ReplicaReport:
 
 
 def fill_replica(
-    client: PushClient, content: Content, blob_path: BlobPath, on_event: OnEvent
+    client: PushClient, content: Content, blob_extents: BlobExtents, on_event: OnEvent
 ) -> ReplicaReport:
     """Sends what the replica lacks and proves that every name resolves to the bundle's digest.
 
@@ -109,7 +110,7 @@ def fill_replica(
 
     def send(work: tuple[BlobNeed, tuple[str, ...]]) -> None:
         need, names = work
-        _send_blob(client, need, names, blob_path(need.digest), progress, counts)
+        _send_blob(client, need, names, blob_extents(need.digest), progress, counts)
 
     _at_once(client, retry.UPLOADS_AT_ONCE, send, missing.blobs)
     for depth in sorted({need.depth for need in missing.manifests}):
@@ -117,7 +118,7 @@ def fill_replica(
         _at_once(
             client,
             retry.UPLOADS_AT_ONCE,
-            lambda need: _store_manifest(client, need, blob_path, progress, counts),
+            lambda need: _store_manifest(client, need, blob_extents, progress, counts),
             level,
         )
     _prove(client, content)
@@ -197,7 +198,7 @@ def _send_blob(
     client: PushClient,
     need: BlobNeed,
     names: tuple[str, ...],
-    file: Path,
+    extents: tuple[Extent, ...],
     progress: _Progress,
     counts: _Counts,
 ) -> None:
@@ -208,7 +209,7 @@ def _send_blob(
             with counts.lock:
                 counts.mounted += 1
             continue
-        client.push_blob(name, need.digest, file, need.size_bytes, progress.add)
+        client.push_blob(name, need.digest, extents, need.size_bytes, progress.add)
         with counts.lock:
             counts.sent += 1
             counts.bytes += need.size_bytes
@@ -218,11 +219,11 @@ def _send_blob(
 def _store_manifest(
     client: PushClient,
     need: ManifestNeed,
-    blob_path: BlobPath,
+    blob_extents: BlobExtents,
     progress: _Progress,
     counts: _Counts,
 ) -> None:
-    data = _manifest_bytes(blob_path, need.digest)
+    data = _manifest_bytes(blob_extents, need.digest)
     try:
         client.push_manifest(need.name, need.reference, need.media_type, data)
     except SparseIndexRefused as refusal:
@@ -233,7 +234,7 @@ def _store_manifest(
                 context={"answer": refusal},
                 hint="load again; if it stays, the registry loses what it was sent",
             ) from refusal
-        stored = _store_platform_instead(client, need, need.instead, blob_path)
+        stored = _store_platform_instead(client, need, need.instead, blob_extents)
         progress.note(
             f"{client.endpoint.name} takes no index with missing platforms: "
             f"{need} stands for one platform there"
@@ -247,28 +248,25 @@ def _store_manifest(
 
 
 def _store_platform_instead(
-    client: PushClient, need: ManifestNeed, platform: Digest, blob_path: BlobPath
+    client: PushClient, need: ManifestNeed, platform: Digest, blob_extents: BlobExtents
 ) -> int:
     """Lets the name stand for one platform; how many manifests had to be stored for it."""
     if client.head_manifest(need.name, need.reference) == platform:
         return 0
-    data = _manifest_bytes(blob_path, platform)
+    data = _manifest_bytes(blob_extents, platform)
     client.push_manifest(need.name, need.reference, parse_manifest(data).media_type, data)
     return 1
 
 
-def _manifest_bytes(blob_path: BlobPath, digest: Digest) -> bytes:
+def _manifest_bytes(blob_extents: BlobExtents, digest: Digest) -> bytes:
     """A manifest's bytes, hashed again: they are small, and media fail."""
-    path = blob_path(digest)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise refusals.unreadable(path, error) from error
+    extents = blob_extents(digest)
+    data = read_extents(extents)
     found = digest.of_same_kind(data)
     if found != digest:
         raise IntegrityError(
             "digest-mismatch",
-            f"{path} changed since the bundle was verified",
+            f"{extents[0].path} changed since the bundle was verified",
             context={"expected": digest, "found": found},
             hint="verify the bundle again; the medium may be damaged",
         )

@@ -10,17 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import IO, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
 
+from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.model import tls
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import NetworkError
 from perimeter_installer.load import refusals, retry
+from perimeter_installer.load.body import BlobBody, Cancelled, OnSent, check_extents
+from perimeter_installer.load.connection import connections_to
 from perimeter_installer.load.endpoint import RegistryEndpoint
 
 log = logging.getLogger(__name__)
@@ -31,11 +33,6 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-OnSent = Callable[[int], None]  # bytes sent since the last call; negative when a try is repeated
-
-
-class Cancelled(Exception):
-    """Raised out of an upload after ``PushClient.cancel``."""
 
 
 class SparseIndexRefused(Exception):
@@ -55,14 +52,7 @@ class PushClient:
         self.endpoint = endpoint
         self._cancelled = threading.Event()
         self._sleep = sleep or self._cancelled.wait
-        self._pool = urllib3.PoolManager(
-            num_pools=2,
-            maxsize=connections,
-            block=True,
-            ssl_context=tls.client_context(ca_pem=endpoint.ca_pem or None),
-            retries=False,
-            blocksize=retry.BLOCK_BYTES,
-        )
+        self._pool = connections_to(endpoint, connections)
         self._headers = {"User-Agent": "perimeter-install"}
         if endpoint.username:
             self._headers |= urllib3.make_headers(
@@ -119,20 +109,20 @@ class PushClient:
         return answer.status == 201
 
     def push_blob(
-        self, name: str, digest: Digest, file: Path, size_bytes: int, on_sent: OnSent
+        self,
+        name: str,
+        digest: Digest,
+        extents: tuple[Extent, ...],
+        size_bytes: int,
+        on_sent: OnSent,
     ) -> None:
-        """Sends the blob in ``file`` to ``name`` in one piece; the registry checks the digest.
+        """Sends the blob that lies in ``extents`` to ``name``; the registry checks the digest.
 
-        Raises IntegrityError when the file's bytes are not ``digest``'s, HostError[registry-full]
+        Raises IntegrityError when the bytes are not ``digest``'s, HostError[registry-full]
         when the registry has no room, NetworkError after the retries.
         """
         what = f"send {digest} of {name}"
-        try:
-            found_bytes = file.stat().st_size
-        except OSError as error:
-            raise refusals.unreadable(file, error) from error
-        if found_bytes != size_bytes:
-            raise refusals.other_size(file, size_bytes, found_bytes)
+        check_extents(extents, size_bytes)
 
         def attempt() -> urllib3.BaseHTTPResponse:
             path = f"/v2/{self.endpoint.repository(name)}/blobs/uploads/"
@@ -141,19 +131,15 @@ class PushClient:
                 return opened
             location = self._location(opened, name)
             separator = "&" if "?" in location else "?"
+            body = BlobBody(extents, on_sent, self._cancelled)
             try:
-                with file.open("rb") as stream:
-                    body = _Body(stream, on_sent, self._cancelled)
-                    answer = self._once(
-                        "PUT",
-                        f"{location}{separator}{urlencode({'digest': str(digest)})}",
-                        {
-                            "Content-Length": str(size_bytes),
-                            "Content-Type": "application/octet-stream",
-                        },
-                        body=body,
-                        timeout_s=retry.UPLOAD_TIMEOUT_S,
-                    )
+                answer = self._once(
+                    "PUT",
+                    f"{location}{separator}{urlencode({'digest': str(digest)})}",
+                    {"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"},
+                    body=body,
+                    timeout_s=retry.UPLOAD_TIMEOUT_S,
+                )
             except BaseException:
                 body.take_back()
                 self._abandon(location, name)
@@ -208,7 +194,7 @@ class PushClient:
         path: str,
         headers: Mapping[str, str],
         *,
-        body: bytes | _Body | None = None,
+        body: bytes | BlobBody | None = None,
         timeout_s: float = retry.READ_TIMEOUT_S,
     ) -> urllib3.BaseHTTPResponse:
         if self._cancelled.is_set():
@@ -217,7 +203,7 @@ class PushClient:
             method,
             urljoin(self.endpoint.url, path),
             headers={**self._headers, **headers},
-            body=cast("IO[bytes] | bytes | None", body),  # urllib3 only calls read()
+            body=cast("Iterable[bytes] | bytes | None", body),  # our connections send pieces, too
             timeout=urllib3.Timeout(connect=retry.CONNECT_TIMEOUT_S, read=timeout_s),
             redirect=False,
             preload_content=True,
@@ -290,26 +276,3 @@ class PushClient:
             found = f"{theirs.scheme}://{theirs.netloc}"
             raise refusals.redirected(self.endpoint, name, found)
         return location
-
-
-class _Body:
-    """A file as a request body that counts what was read and stops when asked to."""
-
-    def __init__(self, stream: IO[bytes], on_sent: OnSent, cancelled: threading.Event) -> None:
-        self._stream = stream
-        self._on_sent = on_sent
-        self._cancelled = cancelled
-        self._sent = 0
-
-    def read(self, amount: int = -1) -> bytes:
-        if self._cancelled.is_set():
-            raise Cancelled
-        data = self._stream.read(amount)
-        self._sent += len(data)
-        self._on_sent(len(data))
-        return data
-
-    def take_back(self) -> None:
-        """Uncounts everything: the try failed."""
-        self._on_sent(-self._sent)
-        self._sent = 0

@@ -20,8 +20,10 @@ UPLOAD_TIMEOUT_S = 300.0
 CLEANUP_TIMEOUT_S = 5.0
 CLEANUP_TRIES = 4
 CLEANUP_WAIT_S = 0.3
-# Bytes handed to TLS in one call.
-BLOCK_BYTES = 1024 * 1024
+# Bytes handed to the kernel in one call: progress and Ctrl-C wait for no more than these.
+PIECE_BYTES = 4 * 1024 * 1024
+# Read and encrypted at once: small enough to stay in the processor's cache between the two.
+TLS_BLOCK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.bundles import SmallBundle, make_bundle, make_key
 
 from perimeter_bundle.format import layout
+from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.seal import seal
 from perimeter_bundle.format.signature import public_key_path, sign_bundle
 from perimeter_bundle.format.trust import Trust
@@ -75,6 +76,8 @@ def test_an_opened_bundle_gives_out_what_was_verified(tmp_path: Path) -> None:
     assert [key.name for key in bundle.signers] == ["builder.pub"]
     payload = small.manifest.items[0].payload
     assert bundle.blob(payload) == small.root / layout.blob_path(payload)
+    size_bytes = small.file(layout.blob_path(payload)).stat().st_size
+    assert bundle.extents(payload) == (Extent(bundle.blob(payload), 0, size_bytes),)
     assert bundle.path(layout.ROLES) == small.root / layout.ROLES
     assert bundle.read(layout.LOCK) == small.lock.to_bytes()
     assert list(bundle.files_below(layout.PLAYBOOKS)) == ["content/playbooks/site.yml"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import urllib3
 
+from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError, NetworkError, TrustError
 from perimeter_installer.load import retry
+from perimeter_installer.load.body import BlobBody, Cancelled
 from perimeter_installer.load.endpoint import RegistryEndpoint
-from perimeter_installer.load.registry import Cancelled, PushClient
+from perimeter_installer.load.registry import PushClient
 
 Answer = urllib3.BaseHTTPResponse | Exception
 BLOB = b"the bytes of a blob"
@@ -37,8 +39,8 @@ class ScriptedClient(PushClient):
     def _answer(self, method: str, url: str, **options: object) -> urllib3.BaseHTTPResponse:
         self.asked.append((method, url))
         body = options.get("body")
-        if body is not None and hasattr(body, "read"):
-            while body.read(7):
+        if isinstance(body, BlobBody):
+            for _ in body:
                 pass
         given = next(self.answers)
         if isinstance(given, Exception):
@@ -47,10 +49,10 @@ class ScriptedClient(PushClient):
 
 
 @pytest.fixture
-def blob(tmp_path: Path) -> Iterator[Path]:
+def blob(tmp_path: Path) -> tuple[Extent, ...]:
     path = tmp_path / "blob"
     path.write_bytes(BLOB)
-    yield path
+    return (Extent(path, 0, len(BLOB)),)
 
 
 def ignore(count: int) -> None:
@@ -89,7 +91,7 @@ def test_a_connection_that_breaks_is_tried_again(
     assert raised.value.code == "registry-unreachable"
 
 
-def test_a_try_that_failed_is_taken_back_from_the_progress(blob: Path) -> None:
+def test_a_try_that_failed_is_taken_back_from_the_progress(blob: tuple[Extent, ...]) -> None:
     sent: list[int] = []
     client = ScriptedClient(
         [
@@ -122,7 +124,7 @@ def test_a_try_that_failed_is_taken_back_from_the_progress(blob: Path) -> None:
         answer(500, b"write /data: no space left on device"),
     ],
 )
-def test_no_room_is_told_from_other_accidents(full: Answer, blob: Path) -> None:
+def test_no_room_is_told_from_other_accidents(full: Answer, blob: tuple[Extent, ...]) -> None:
     client = ScriptedClient(
         [answer(202, Location="/v2/x/blobs/uploads/1"), full, answer(404), answer(404)]
     )
@@ -139,7 +141,7 @@ def test_a_refused_login_is_a_matter_of_trust(status: int) -> None:
     assert raised.value.code == "registry-login"
 
 
-def test_an_upload_is_not_followed_to_another_host(blob: Path) -> None:
+def test_an_upload_is_not_followed_to_another_host(blob: tuple[Extent, ...]) -> None:
     client = ScriptedClient([answer(202, Location="https://evil.example/upload/1")])
     with pytest.raises(NetworkError, match="to another address") as raised:
         client.push_blob("x", DIGEST, blob, len(BLOB), ignore)
@@ -175,7 +177,7 @@ def test_refuses_an_address_that_is_not_https(url: str) -> None:
     assert raised.value.code == "bad-registry-url"
 
 
-def test_nothing_is_sent_after_cancel(blob: Path) -> None:
+def test_nothing_is_sent_after_cancel(blob: tuple[Extent, ...]) -> None:
     client = ScriptedClient([])
     client.cancel()
     with pytest.raises(Cancelled):
