@@ -11,8 +11,10 @@ from tests.support.bundles import SmallBundle, make_bundle
 from tests.vectors.damaged import DAMAGED, Damage
 from tests.vectors.lies import LIES, Lie, with_busybox
 
+from perimeter_bundle.format import layout
 from perimeter_bundle.format.trust import Trust
-from perimeter_bundle.format.verify import open_bundle, verify_report
+from perimeter_bundle.format.verify import BlobBytes, VerifiedBundle, open_bundle, verify_report
+from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import IntegrityError, TrustError
 
 
@@ -56,6 +58,27 @@ def test_open_bundle_refuses(damage: Damage, tmp_path: Path) -> None:
     assert report.bundle is None
     assert report.error is not None
     assert str(report.error) == str(caught.value)
+
+
+@pytest.mark.parametrize("damage", DAMAGED, ids=lambda damage: damage.name.replace(" ", "-"))
+def test_blobs_left_for_later_change_no_other_refusal(damage: Damage, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    damage.do(bundle)
+    with pytest.raises(damage.error) as caught:
+        opened = open_bundle(bundle.root, bundle.trust, blobs=BlobBytes.LATER)
+        # only bytes of a blob that no step reads get this far: whoever uses it must refuse
+        opened.check_blobs(Digest(f"sha256:{path.rpartition('/')[2]}") for path in blobs_of(opened))
+    if damage.name in ("a truncated blob", "a blob with a byte more"):  # its manifest knows better
+        assert caught.value.code == "incomplete"
+        assert "bytes, 12 were announced" in str(caught.value)
+        return
+    assert caught.value.code == damage.code
+    assert damage.message in str(caught.value)
+
+
+def blobs_of(opened: VerifiedBundle) -> list[str]:
+    """Path of every blob."""
+    return list(opened.files_below(layout.BLOBS))
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=lambda damage: damage.name.replace(" ", "-"))

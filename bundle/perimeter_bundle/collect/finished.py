@@ -51,7 +51,7 @@ def check_finished(
             hint="choose another --out, or remove the folder",
         )
     check_tree(tree, sums)
-    check_hashes(out, tree, sums, on_event=on_event)
+    check_hashes(out, tree.files, sums, on_event=on_event)
     manifest = BundleManifest.parse(read_file(out / layout.BUNDLE_MANIFEST, MAX_MANIFEST_BYTES))
     return manifest, Digest.of_bytes(sums_bytes)
 

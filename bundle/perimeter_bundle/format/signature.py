@@ -193,7 +193,7 @@ def sign_bundle(
     data = read_file(root / SUMS, MAX_SUMS_BYTES)
     sums, tree = Sums.parse(data), list_tree(root)
     check_tree(tree, sums)
-    check_hashes(root, tree, sums, on_event=on_event, workers=workers)
+    check_hashes(root, tree.files, sums, on_event=on_event, workers=workers)
     signature = sign_bytes(private_key, data)
     write_file(root / signature_path(key.key_id), signature)
     write_file(root / sigstore_path(key.key_id), sigstore_bundle(key, data, signature))

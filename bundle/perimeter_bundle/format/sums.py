@@ -173,7 +173,7 @@ def hash_files(
 
 def check_hashes(
     root: Path,
-    tree: Tree,
+    sizes: Mapping[str, int],
     sums: Sums,
     *,
     on_event: OnEvent = ignore_events,
@@ -183,7 +183,7 @@ def check_hashes(
 
     The first file in the order of the list is named with both digests, the others are counted.
     """
-    sizes = {path: tree.files[path] for path in sums.digests}
+    sizes = {path: sizes[path] for path in sums.digests}
     found = hash_files(root, sizes, on_event=on_event, workers=workers)
     wrong = [path for path, digest in sums.digests.items() if found[path] != digest]
     if wrong:
@@ -195,7 +195,7 @@ def check_hashes(
             context={
                 "expected": sums.digests[first],
                 "found": found[first],
-                "size_bytes": tree.files[first],
+                "size_bytes": sizes[first],
             },
             hint="the copy is damaged or was changed; carry the bundle over again",
         )

@@ -5,7 +5,8 @@
  3. Its exact bytes are signed by enough distinct trusted keys of each role. signatures/ holds
     nothing but signatures, and none that bears a trusted key's name is bad.
  4. Exactly the listed files are there: none missing, none added, plain files only.
- 5. Every file has its listed digest.
+ 5. Every file has its listed digest. With BlobBytes.LATER those below blobs/ are left to whoever
+    uses them; they are there, with the size their manifest names (4 and 9).
  6. Every blob's name is the digest of its bytes.
  7. oci-layout, index.json, bundle.json and images.lock parse, in a format that is known here, and
     this installer is not too old for them.
@@ -17,14 +18,17 @@
 
 The caller's part: that the trust folder came by another way than the bundle; which release is
 installed (``trust.not_before``); that nobody writes to the bundle while it is used – what is
-copied out of it is hashed again while it streams.
+copied out of it is hashed again while it streams. With BlobBytes.LATER: no blob is used before its
+bytes are checked, by ``VerifiedBundle.read`` or ``check_blobs``, or by a registry, which takes an
+upload only under the digest of its bytes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from perimeter_bundle import __version__
@@ -51,9 +55,19 @@ from perimeter_bundle.model.lock import MAX_LOCK_BYTES, Lock
 _MAKER = object()  # only open_bundle has it
 
 
+class BlobBytes(Enum):
+    """When the bytes of blobs are hashed; everything else always is when a bundle is opened."""
+
+    NOW = "now"
+    LATER = "later"  # each before it is used: a large bundle is read once, not at every command
+
+
 @dataclass(frozen=True, slots=True)
 class VerifiedBundle:
-    """A bundle of which everything above held when it was opened. Only open_bundle makes one."""
+    """A bundle of which everything above held when it was opened. Only open_bundle makes one.
+
+    Where ``blobs`` is LATER, ``blob`` and ``extents`` tell where bytes lie that nobody has checked.
+    """
 
     root: Path
     manifest: BundleManifest
@@ -63,6 +77,7 @@ class VerifiedBundle:
     signers: tuple[TrustedKey, ...]
     sums: Sums
     sizes: Mapping[str, int]  # bytes of every listed file by its path
+    blobs: BlobBytes
     maker: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -92,17 +107,23 @@ class VerifiedBundle:
     def read(self, name: str) -> bytes:
         """The bytes of a listed file, hashed again.
 
-        Raises InputError[not-in-bundle], or IntegrityError[digest-mismatch] when it was changed
-        since it was verified.
+        Raises InputError[not-in-bundle], or IntegrityError[digest-mismatch] when it is not what was
+        signed: a blob not checked before, or a file changed since.
         """
-        data = read_file(self.path(name), self.sizes.get(name, 0))
-        if Digest.of_bytes(data) != self.sums.digests.get(name):
-            raise IntegrityError(
-                "digest-mismatch",
-                f"{name} changed after it was verified",
-                hint="find out who writes to the bundle, then carry it over again",
-            )
-        return data
+        return _read_listed(self.path(name), name, self.sums, self.sizes.get(name, 0))
+
+    def check_blobs(self, digests: Iterable[Digest], on_event: OnEvent = ignore_events) -> None:
+        """Hashes these blobs unless opening the bundle did: for programs that read them by path.
+
+        Raises InputError[not-in-bundle], IntegrityError[digest-mismatch].
+        """
+        if self.blobs is BlobBytes.NOW:
+            return
+        names = sorted({layout.blob_path(digest) for digest in digests})
+        for name in names:
+            self.path(name)
+        wanted = Sums({name: self.sums.digests[name] for name in names})
+        check_hashes(self.root, self.sizes, wanted, on_event=on_event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +188,7 @@ def open_bundle(
     trust: Trust,
     *,
     allow_older: bool = False,
+    blobs: BlobBytes = BlobBytes.NOW,
     installer_version: str = __version__,
     on_event: OnEvent = ignore_events,
     workers: int | None = None,
@@ -176,7 +198,7 @@ def open_bundle(
     Raises IntegrityError or TrustError at the first step that does not hold; everything that step
     finds is in it. ``allow_older`` lets step 10 pass with a warning.
     """
-    opening = _Opening(root, trust, allow_older, installer_version, on_event, workers)
+    opening = _Opening(root, trust, allow_older, installer_version, on_event, workers, blobs)
     for _, _, step in _STEPS:
         step(opening)
     return opening.bundle()
@@ -218,6 +240,7 @@ class _Opening:
         installer_version: str,
         on_event: OnEvent,
         workers: int | None,
+        blobs: BlobBytes = BlobBytes.NOW,
     ) -> None:
         self.root = root.resolve()
         self.trust = trust
@@ -225,6 +248,7 @@ class _Opening:
         self.installer_version = installer_version
         self.on_event = on_event
         self.workers = workers
+        self.blobs = blobs
         self.sums_bytes = b""
         self.signers: tuple[TrustedKey, ...] = ()
         self.sums: Sums
@@ -243,6 +267,7 @@ class _Opening:
             signers=self.signers,
             sums=self.sums,
             sizes={path: self.tree.files[path] for path in self.sums.digests},
+            blobs=self.blobs,
             maker=_MAKER,
         )
 
@@ -278,9 +303,16 @@ class _Opening:
         return f"{len(self.sums.digests)} files, none missing, none added"
 
     def check_bytes(self) -> str:  # 5
-        check_hashes(self.root, self.tree, self.sums, on_event=self.on_event, workers=self.workers)
-        total = sum(self.tree.files[path] for path in self.sums.digests)
-        return f"{total} bytes as listed"
+        later = dict(self._blobs()) if self.blobs is BlobBytes.LATER else {}
+        now = Sums({path: one for path, one in self.sums.digests.items() if path not in later})
+        check_hashes(self.root, self.tree.files, now, on_event=self.on_event, workers=self.workers)
+        said = f"{sum(self.tree.files[path] for path in now.digests)} bytes as listed"
+        left = sum(self.tree.files[path] for path in later)
+        if not later:
+            return said
+        left_said = f"{left} bytes of blobs are checked as they are used"
+        self.on_event(Event(EventKind.NOTE, "verify", left_said))
+        return f"{said}; {left_said}"
 
     def check_blob_names(self) -> str:  # 6
         _refuse(
@@ -341,10 +373,25 @@ class _Opening:
     def _read(self, path: str, max_bytes: int) -> bytes:
         if path not in self.sums.digests:
             raise IntegrityError("missing-file", f"the bundle holds no {path}")
-        return read_file(self.root / path, max_bytes)
+        return _read_listed(self.root / path, path, self.sums, max_bytes)
 
     def _read_blob(self, digest: Digest, max_bytes: int) -> bytes:
-        return read_file(self.root / layout.blob_path(digest), max_bytes)
+        path = layout.blob_path(digest)
+        return _read_listed(self.root / path, path, self.sums, max_bytes)
+
+
+def _read_listed(path: Path, name: str, sums: Sums, max_bytes: int) -> bytes:
+    """The bytes of a file that must have its listed digest now, too."""
+    data = read_file(path, max_bytes)
+    found, expected = Digest.of_bytes(data), sums.digests.get(name)
+    if found != expected:
+        raise IntegrityError(
+            "digest-mismatch",
+            f"{name}: not the bytes that were signed",
+            context={"expected": expected, "found": found, "size_bytes": len(data)},
+            hint="the copy is damaged or was changed; carry the bundle over again",
+        )
+    return data
 
 
 def _refuse(code: str, message: str, problems: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 import click
 
 from perimeter_bundle.format.trust import Trust
-from perimeter_bundle.format.verify import VerifiedBundle, open_bundle
+from perimeter_bundle.format.verify import BlobBytes, VerifiedBundle, open_bundle
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.terminal.options import Output
 from perimeter_installer.site.model import TRUST_FOLDER
@@ -80,14 +80,20 @@ def verified(
     *,
     allow_older: bool = False,
 ) -> VerifiedBundle:
-    """The bundle, every byte of it verified now.
+    """The bundle, verified now; its blobs, which are nearly all of it, as they are used.
 
     No earlier verification is believed: whoever can write to the bundle could write a stamp too.
     """
     trust = trust_at(trust_path, site_path)
     refuse_missing_bundle(bundle_path)
     with output.reporter() as reporter:
-        return open_bundle(bundle_path, trust, allow_older=allow_older, on_event=reporter.on_event)
+        return open_bundle(
+            bundle_path,
+            trust,
+            allow_older=allow_older,
+            blobs=BlobBytes.LATER,
+            on_event=reporter.on_event,
+        )
 
 
 def refuse_missing_bundle(bundle_path: Path) -> None:

@@ -24,6 +24,7 @@ from perimeter_installer.run.variables import (
     Variables,
     bundle_variables,
     facts_of,
+    playbook_items,
     secret_variables,
     short_name,
 )
@@ -92,9 +93,14 @@ def step_runner(
     check: bool,
     on_event: OnEvent,
 ) -> Iterator[StepRunner]:
-    """A StepRunner whose private folder is gone when the block ends."""
+    """A StepRunner whose private folder is gone when the block ends.
+
+    Raises IntegrityError[digest-mismatch] when what playbooks will read is not what was signed.
+    """
     state = State.of(site)
     state.make()
+    # roles read these from the bundle by their path
+    bundle.check_blobs((item.payload for item in playbook_items(bundle.manifest)), on_event)
     with private_folder() as private:
         copy_content(bundle, private)
         (private / "wanted").mkdir(mode=0o700)

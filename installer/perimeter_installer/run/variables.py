@@ -6,7 +6,7 @@ Pure: the catalog's folder is read once by ``read_catalog`` and handed in.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,6 +140,12 @@ def _files(facts: BundleFacts, replicas: tuple[RegistryEndpoint, ...]) -> Variab
         if architecture in ("", first):
             files[name] = entry
     return files
+
+
+def playbook_items(manifest: BundleManifest) -> Iterator[BundleItem]:
+    """The items whose payload playbooks are given a path to."""
+    for kind in (ItemKind.FILE, ItemKind.MANIFEST, ItemKind.CHART):
+        yield from manifest.items_of(kind)
 
 
 def _payload(facts: BundleFacts, item: BundleItem) -> Variables:

@@ -175,7 +175,7 @@ def test_the_first_wrong_file_is_named_and_the_others_are_counted(tmp_path: Path
     fill(tmp_path, "a", "b", "c")
     y = Digest.of_bytes(b"y")
     with pytest.raises(IntegrityError) as caught:
-        check_hashes(tmp_path, list_tree(tmp_path), Sums({"a": X, "b": y, "c": y}))
+        check_hashes(tmp_path, list_tree(tmp_path).files, Sums({"a": X, "b": y, "c": y}))
     assert caught.value.code == "digest-mismatch"
     assert caught.value.message == "b and 1 more: not the bytes that were signed"
     assert caught.value.context == {"expected": str(y), "found": str(X), "size_bytes": "1"}

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from tests.support.bundles import SmallBundle, make_bundle, make_key
+from tests.vectors.damaged import flip
 
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.extent import Extent
+from perimeter_bundle.format.manifest import ItemKind
 from perimeter_bundle.format.seal import seal
 from perimeter_bundle.format.signature import public_key_path, sign_bundle
 from perimeter_bundle.format.trust import Trust
-from perimeter_bundle.format.verify import VerifiedBundle, open_bundle, verify_report
+from perimeter_bundle.format.verify import BlobBytes, VerifiedBundle, open_bundle, verify_report
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError, TrustError
 from perimeter_bundle.model.events import Event, EventKind
@@ -102,6 +104,46 @@ def test_what_changes_after_opening_is_refused_when_read(changed: bytes, tmp_pat
     small.file(layout.LOCK).write_bytes(changed)
     with pytest.raises(IntegrityError):
         bundle.read(layout.LOCK)
+
+
+def flip_a_layer(small: SmallBundle) -> Digest:
+    """Changes one bit of a blob that no step reads."""
+    payload = small.manifest.items_of(ItemKind.FILE)[0].payload
+    flip(small.file(layout.blob_path(payload)), -1)
+    return payload
+
+
+def test_a_changed_blob_left_for_later_is_refused_by_whoever_uses_it(tmp_path: Path) -> None:
+    small = make_bundle(tmp_path)
+    payload = flip_a_layer(small)
+    bundle = open_bundle(small.root, small.trust, blobs=BlobBytes.LATER)
+    with pytest.raises(IntegrityError, match="not the bytes that were signed") as read:
+        bundle.read(layout.blob_path(payload))
+    with pytest.raises(IntegrityError, match="not the bytes that were signed") as checked:
+        bundle.check_blobs([payload])
+    assert read.value.code == checked.value.code == "digest-mismatch"
+    assert read.value.context["expected"] == str(payload)
+
+
+def test_blobs_hashed_at_once_are_not_hashed_again_for_playbooks(tmp_path: Path) -> None:
+    small = make_bundle(tmp_path)
+    bundle = open_bundle(small.root, small.trust)
+    bundle.check_blobs([flip_a_layer(small)])
+
+
+def test_nothing_outside_the_bundle_is_checked_as_a_blob(tmp_path: Path) -> None:
+    small = make_bundle(tmp_path)
+    bundle = open_bundle(small.root, small.trust, blobs=BlobBytes.LATER)
+    with pytest.raises(InputError, match="is not in this bundle"):
+        bundle.check_blobs([Digest.of_bytes(b"none")])
+
+
+def test_leaving_blobs_for_later_is_said_in_its_step(tmp_path: Path) -> None:
+    small = make_bundle(tmp_path)
+    events: list[Event] = []
+    open_bundle(small.root, small.trust, blobs=BlobBytes.LATER, on_event=events.append)
+    (note,) = [event for event in events if event.kind is EventKind.NOTE]
+    assert "of blobs are checked as they are used" in note.message
 
 
 def test_a_folder_is_not_read_as_a_file(tmp_path: Path) -> None:
