@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both run as root on a fresh Debian 12.
 .DELETE_ON_ERROR:
-.PHONY: help prepare demo demo-down test unit lint format lock-requirements
+.PHONY: help prepare demo demo-down test unit lint format bench bench-large lock-requirements
 
 PYTHON := .venv/bin/python
 export PYTHONPATH := bundle:installer:.
@@ -27,8 +27,11 @@ lint: prepare ## linters and types alone
 	@$(PYTHON) -m pytest tests/lint
 
 format: prepare ## write the code as the formatter wants it
-	@.venv/bin/ruff format bundle installer playbooks tests
-	@.venv/bin/ruff check --fix bundle installer playbooks tests
+	@.venv/bin/ruff format bundle installer playbooks tests benchmarks
+	@.venv/bin/ruff check --fix bundle installer playbooks tests benchmarks
+
+bench: prepare ## measure beside crane, skopeo, regctl and oras; ten minutes, a quiet machine
+	@$(PYTHON) -m benchmarks
 
 lock-requirements: prepare ## pin the Python packages again, with hashes
 	@tests/bin/lock-requirements

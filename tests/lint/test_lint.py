@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-CODE = ["bundle", "installer", "playbooks", "tests"]
+CODE = ["bundle", "installer", "playbooks", "tests", "benchmarks"]
 
 
 def run(*argv: str, **environment: str) -> None:
@@ -42,6 +42,10 @@ def test_types_hold_in_both_programs() -> None:
 
 def test_types_hold_in_the_lab() -> None:
     run("mypy", "-p", "tests.lab", MYPYPATH="bundle:installer")
+
+
+def test_types_hold_in_the_benchmarks() -> None:
+    run("mypy", "-p", "benchmarks", MYPYPATH="bundle:installer")
 
 
 def test_imports_point_where_they_may() -> None:

@@ -1,0 +1,1 @@
+"""How fast bundles move, measured from outside and beside other tools; see docs/benchmarks.md."""

@@ -1,0 +1,108 @@
+"""`python -m benchmarks`: measure, print the table, write benchmarks/out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from tests.lab.state import LabError
+
+from benchmarks import report, tasks
+from benchmarks.content import ImageSet, Shape, make_set
+from benchmarks.peers import PEERS
+from benchmarks.place import BenchError, Place, open_place
+
+OUT = Path(__file__).resolve().parent / "out"
+MB = 1_000_000
+TASKS = ("collect", "collect-https")
+
+
+def main() -> int:
+    """Measures what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("task", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; or all")
+    parser.add_argument("--pairs", type=int, default=3, help="how often each tool has its turn")
+    parser.add_argument("--megabytes", type=int, default=3000, help="size of the set")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for results")
+    parser.add_argument("--keep", action="store_true", help="keep the generated sets")
+    asked = parser.parse_args()
+    unknown = set(asked.task) - set(TASKS)
+    if unknown:
+        parser.error(f"there is no task {', '.join(sorted(unknown))}")
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    try:
+        with open_place(keep=asked.keep) as place:
+            _measure(place, asked, console.print)
+    except (BenchError, LabError) as error:
+        console.print(f"error: {error}")
+        return 1
+    return 0
+
+
+def _measure(place: Place, asked: argparse.Namespace, say: Callable[[str], None]) -> None:
+    begin = time.monotonic()
+    place.refuse_without_room(asked.megabytes * MB * 4)
+    versions = {peer.name: peer.version() for peer in PEERS}
+    busy = busy_share(2.0)
+    say(f"others use {busy:.0%} of the machine, load {os.getloadavg()[0]:.2f}")
+    bench = tasks.Bench(place, asked.pairs, busy, say)
+    wanted = set(asked.task or TASKS)
+    main_set = make_set(shape_of(asked.megabytes * MB), place.sets)
+    say(f"set: {len(main_set.images)} images, {main_set.total_bytes / 1e9:.2f} GB")
+    if "collect" in wanted:
+        tasks.collect(bench, main_set)
+    if "collect-https" in wanted:
+        tasks.collect(bench, main_set, tls=True, pairs=2)
+    facts = _facts(bench, versions, main_set, time.monotonic() - begin)
+    report.write_results(asked.out / "results.json", bench.rows, facts)
+    (asked.out / "table.md").write_text(report.markdown(bench.rows))
+    title = f"perimeter beside crane, skopeo, regctl, oras ({busy:.0%} of the machine busy before)"
+    (asked.out / "benchmarks.svg").write_text(report.picture(bench.rows, title))
+    report.print_table(bench.rows, Console(file=sys.stdout))
+
+
+def shape_of(unique_bytes: int) -> Shape:
+    """The main set; smaller ones have a smaller largest layer."""
+    largest = min(800 * MB, unique_bytes * 800 // 3000)
+    return Shape("main", 60, 200, unique_bytes, 1000, largest)
+
+
+def busy_share(seconds: float) -> float:
+    """How much of all processors is used while this process does nothing."""
+
+    def ticks() -> tuple[int, int]:
+        fields = [int(one) for one in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        return sum(fields) - fields[3] - fields[4], sum(fields)
+
+    before = ticks()
+    time.sleep(seconds)
+    now = ticks()
+    return (now[0] - before[0]) / max(1, now[1] - before[1])
+
+
+def _facts(
+    bench: tasks.Bench, versions: dict[str, str], main_set: ImageSet, seconds: float
+) -> dict[str, object]:
+    return {
+        "versions": versions,
+        "processors": os.cpu_count(),
+        "busy_before": round(bench.busy, 3),
+        "load_after": os.getloadavg(),
+        "seed": main_set.shape.seed,
+        "set": {"images": len(main_set.images), "bytes": main_set.total_bytes},
+        "pairs": bench.pairs,
+        "took_s": round(seconds),
+        "runs": {
+            task: [[run.to_dict() for run in members] for members in rounds]
+            for task, rounds in bench.runs.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

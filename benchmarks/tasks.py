@@ -1,0 +1,87 @@
+"""What is measured: each task sets the stage, lets the tools take turns, and gives rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks import check, ours
+from benchmarks.content import ImageSet
+from benchmarks.measure import Run
+from benchmarks.pairs import Rival, take_turns
+from benchmarks.peers import PEERS, Job, Peer
+from benchmarks.place import Place
+from benchmarks.registry import Registry, serve
+from benchmarks.rows import Row, at_least, at_most, compare, refused
+
+GB = 1e9
+
+
+@dataclass(slots=True)
+class Bench:
+    """One run of the benchmark, and what it found so far."""
+
+    place: Place
+    pairs: int
+    busy: float  # share of the machine that others used before it began
+    say: Callable[[str], None]
+    rows: list[Row] = field(default_factory=list)
+    runs: dict[str, list[list[Run]]] = field(default_factory=dict)
+
+    def keep(self, task: str, rounds: list[list[Run]], rows: list[Row]) -> None:
+        """Adds a task's rows, and what each tool's failure was."""
+        self.runs[task] = rounds
+        for tool, problem in refused(rounds).items():
+            self.say(f"{task}: {tool} does not count: {problem}")
+        self.rows += rows
+        for row in rows:
+            self.say(f"  {row.name}: {row.ours:.3g} {row.unit}, ratio {row.ratio or 0:.2f}")
+
+    @property
+    def wall_goal(self) -> float:
+        """Collecting on a quiet machine; on a busy one it must not be slower."""
+        return 1.5 if self.busy < 0.1 else 1.0
+
+
+def collect(bench: Bench, wanted: ImageSet, *, tls: bool = False, pairs: int = 0) -> None:
+    """Registry to a folder."""
+    task = "collect over HTTPS" if tls else "collect"
+    with serve(bench.place, wanted.store, tls=tls) as registry:
+        rivals = [our_collect(bench.place, wanted, registry)]
+        rivals += [peer_collect(peer, bench.place, wanted, registry) for peer in PEERS]
+        rounds = take_turns(bench.place, rivals, pairs or bench.pairs, say=bench.say)
+    wall, cpu = compare(rounds, ours.NAME, "wall_s"), compare(rounds, ours.NAME, "cpu_s")
+    size = wanted.total_bytes / GB
+    rows = [
+        at_least(f"{task}: time", wall, "s", bench.wall_goal),
+        at_least(f"{task}: CPU", cpu, "CPU-s/GB", 1.54, per=size, note="1.54 = 1 / 0.65"),
+        at_most(f"{task}: CPU of ours", cpu[0].ours / size if cpu else 0.0, "CPU-s/GB", 1.0),
+    ]
+    bench.keep(task, rounds, rows)
+
+
+def our_collect(place: Place, wanted: ImageSet, registry: Registry) -> Rival:
+    """Ours at collecting."""
+    target = place.work / "target"
+
+    def prepare() -> Job:
+        return ours.collect_job(wanted, registry, place.fresh("target"), place.work)
+
+    def problem() -> str:
+        return check.layout_problem([target], wanted, target / "blobs")
+
+    return Rival(ours.NAME, prepare, problem)
+
+
+def peer_collect(peer: Peer, place: Place, wanted: ImageSet, registry: Registry) -> Rival:
+    """A peer at collecting."""
+    target = place.work / "target"
+
+    def prepare() -> Job:
+        return peer.collect(wanted, registry, place.fresh("target"), place)
+
+    def problem() -> str:
+        layouts, blobs = peer.layouts(target)
+        return check.layout_problem(layouts, wanted, blobs)
+
+    return Rival(peer.name, prepare, problem)
