@@ -10,9 +10,11 @@ from perimeter_bundle.cli.diff_command import diff
 from perimeter_bundle.cli.discover_command import discover
 from perimeter_bundle.cli.inspect_command import inspect
 from perimeter_bundle.cli.lock_command import lock
+from perimeter_bundle.cli.pack_command import pack_bundle
 from perimeter_bundle.cli.plan_command import plan
 from perimeter_bundle.cli.sign_commands import keygen, sign
 from perimeter_bundle.cli.verify_command import verify
+from perimeter_bundle.cli.verify_volume_command import verify_volume
 from perimeter_bundle.cli.why_command import why
 from perimeter_bundle.terminal.guard import run_guarded
 
@@ -44,6 +46,8 @@ def cli() -> None:
       perimeter-bundle sign DIR --key builder.key
       perimeter-bundle verify DIR --trust builder.pub
       perimeter-bundle inspect DIR                what is inside, under which licences
+      perimeter-bundle pack DIR --out VOLUMES --volume-size 25G   for media smaller than the bundle
+      perimeter-bundle verify-volume FILE --trust builder.pub     one volume alone
 
     Every command takes --json and has its own --help with examples.
 
@@ -53,7 +57,10 @@ def cli() -> None:
     """
 
 
-for command in (discover, plan, lock, diff, why, build, keygen, sign, verify, inspect):
+for command in (
+    *(discover, plan, lock, diff, why, build, keygen, sign, verify, inspect),
+    *(pack_bundle, verify_volume),
+):
     cli.add_command(command)
 
 

@@ -43,6 +43,8 @@ BOOTSTRAP_SCRIPT = "bootstrap.sh"
 
 # beside the bundle while it is being built; never inside a finished one
 BUILD_FOLDER = ".perimeter-build"
+# the same while it is put together out of volumes
+UNPACK_FOLDER = ".perimeter-unpack"
 
 # annotations on index.json entries
 REF_NAME_ANNOTATION = "org.opencontainers.image.ref.name"  # always the full reference

@@ -9,6 +9,7 @@ c. Enough distinct keys of each role signed. Signatures by unknown keys are coun
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,49 +36,63 @@ def check_signers(root: Path, sums_bytes: bytes, trust: Trust) -> Signers:
 
     Raises IntegrityError[unlisted-file], TrustError[bad-signature] or TrustError[not-trusted].
     """
-    present = _present(root)  # a
+    return judge_signers(read_signatures(root), sums_bytes, trust)
+
+
+def judge_signers(signatures: Mapping[str, bytes], sums_bytes: bytes, trust: Trust) -> Signers:
+    """Like check_signers, for files that lie elsewhere: bytes by path."""
+    present = _present(signatures, ())  # a
     trusted = [key for key in trust.keys if key.key.key_id in present]
     for key in trusted:
-        _check(root, key, present[key.key.key_id], sums_bytes)  # b
+        _check(signatures, key, present[key.key.key_id], sums_bytes)  # b
     for role in Role:
         _check_threshold(role, trust, trusted, present)  # c
     known = {key.key.key_id for key in trusted}
     return Signers(tuple(trusted), tuple(sorted(set(present) - known)))
 
 
-def _present(root: Path) -> dict[str, set[str]]:
-    """Suffixes of the files there are for each key id."""
+def read_signatures(root: Path) -> dict[str, bytes]:
+    """Every file of signatures/ by its path; raises IntegrityError[unlisted-file]."""
     folder = root / SIGNATURES
-    present: dict[str, set[str]] = {}
     odd = ["a symbolic link"] if folder.is_symlink() else []
     tree = Tree({}, ()) if odd else list_tree(folder, missing_ok=True)
-    for name in tree.files:
+    paths = [f"{SIGNATURES}/{name}" for name in tree.files]
+    _present(paths, [*odd, *tree.odd])
+    return {path: read_file(root / path, MAX_SIGNATURE_BYTES) for path in paths}
+
+
+def _present(paths: Iterable[str], odd: Sequence[str]) -> dict[str, set[str]]:
+    """Suffixes of the files there are for each key id."""
+    present: dict[str, set[str]] = {}
+    problems = []
+    for path in paths:
+        name = path.removeprefix(f"{SIGNATURES}/")
         match = _NAME.fullmatch(name)
         if match:
             present.setdefault(match[1], set()).add(match[2])
         else:
-            odd.append(name)
-    odd += tree.odd
-    if odd:
+            problems.append(name)
+    problems += odd
+    if problems:
         raise IntegrityError(
             "unlisted-file",
             f"{SIGNATURES}/ holds something that is not a signature",
-            problems=some([f"{SIGNATURES}/{line}" for line in odd]),
+            problems=some([f"{SIGNATURES}/{line}" for line in problems]),
         )
     return present
 
 
-def _check(root: Path, trusted: TrustedKey, suffixes: set[str], sums_bytes: bytes) -> None:
+def _check(
+    signatures: Mapping[str, bytes], trusted: TrustedKey, suffixes: set[str], sums_bytes: bytes
+) -> None:
     path = signature_path(trusted.key.key_id)
     if "sig" not in suffixes:
         raise _bad_signature(trusted, f"{path} is missing beside its Sigstore bundle")
-    signature = read_file(root / path, MAX_SIGNATURE_BYTES)
-    if not trusted.key.verifies(signature, sums_bytes):
+    if not trusted.key.verifies(signatures[path], sums_bytes):
         raise _bad_signature(trusted, f"{path} is not this key's signature over {SUMS}")
     if "sigstore.json" in suffixes:
-        path = sigstore_path(trusted.key.key_id)
-        found = read_file(root / path, MAX_SIGNATURE_BYTES)
-        if found != sigstore_bundle(trusted.key, sums_bytes, signature):
+        raw, path = signatures[path], sigstore_path(trusted.key.key_id)
+        if signatures[path] != sigstore_bundle(trusted.key, sums_bytes, raw):
             problem = f"{path} does not hold the same signature as the .sig beside it"
             raise _bad_signature(trusted, problem)
 

@@ -14,6 +14,7 @@ from perimeter_installer.cli.preflight_command import preflight
 from perimeter_installer.cli.site_facts_command import site_facts
 from perimeter_installer.cli.status_command import status
 from perimeter_installer.cli.verify_command import verify
+from perimeter_installer.cli.volume_commands import unpack_volumes, verify_volume
 
 
 class InOrder(click.Group):
@@ -35,6 +36,7 @@ def cli() -> None:
     The way, once:
       perimeter-install init       describe the site, pin the host keys
       perimeter-install site-facts what the hosts are, for the builder (GPUs)
+      perimeter-install unpack     volumes to a bundle, when it came in volumes
       perimeter-install verify     is the bundle what its builder signed?
       perimeter-install preflight  are the hosts ready? changes nothing
       perimeter-install load       fill the site's registry
@@ -52,7 +54,10 @@ def cli() -> None:
     """
 
 
-for command in (init, site_facts, verify, preflight, load, apply, check, status):
+for command in (
+    *(init, site_facts, verify_volume, unpack_volumes),
+    *(verify, preflight, load, apply, check, status),
+):
     cli.add_command(command)
 
 

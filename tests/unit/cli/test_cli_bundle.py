@@ -26,6 +26,8 @@ COMMANDS = (
     "sign",
     "verify",
     "inspect",
+    "pack",
+    "verify-volume",
 )
 
 
@@ -95,6 +97,8 @@ def test_plan_refuses_a_lock_that_was_named_and_pins_nothing(run: Runner, tmp_pa
         (("plan", "2026.11-base", "--workers", "0"), "bad-settings"),
         (("build", "2026.11-base"), "bad-option"),
         (("inspect", "gone"), "no-bundle"),
+        (("pack", "gone", "--out", "v", "--volume-size", "4G"), "no-bundle"),
+        (("pack", ".", "--out", "v", "--volume-size", "4X"), "volume-size"),
         (("sign", "gone", "--key", "k"), "no-bundle"),
         (("sign", ".", "--key", "k", "--password-file", "gone"), "unreadable-password"),
     ],
@@ -131,6 +135,20 @@ def test_keygen_sign_verify_and_inspect_fit_together(run: Runner, tmp_path: Path
     shown = run("inspect", bundle).out
     assert shown.count("carried, not installed by this version") == 1
     assert sum(found["licences"].values()) == len(found["items"])
+
+
+def test_pack_and_verify_volume_fit_together(run: Runner, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    ended = run("pack", bundle.root, "--out", "volumes", "--volume-size", "1MiB")
+    assert ended.status == 0
+    assert "2026.11.v001.tar" in ended.out
+    assert "written" in ended.out
+    assert "next: carry them to the site; there: tar xf 2026.11.v001.tar" in ended.err
+    again = run("pack", bundle.root, "--out", "volumes", "--volume-size", "1MiB", "--json")
+    assert [each["written"] for each in json.loads(again.out)["packed"]] == [False]
+    ended = run("verify-volume", "volumes", "--trust", bundle.public_key)
+    assert ended.status == 0
+    assert "volume 1 of 1 of 2026.11" in ended.out
 
 
 def test_keygen_never_overwrites(run: Runner) -> None:

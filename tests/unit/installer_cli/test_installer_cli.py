@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support.bundles import SmallBundle, make_bundle
 
 from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.format.verify import open_bundle
+from perimeter_bundle.format.volumes.pack import PackRequest, pack
 from perimeter_bundle.model.errors import TrustError
 from perimeter_bundle.terminal.guard import run_guarded
 from perimeter_installer.cli.main import cli
@@ -59,7 +61,8 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     places = [text.rindex(f"\n  {name}") for name in COMMANDS]
     assert places == sorted(places)
     assert COMMANDS == [
-        "init", "site-facts", "verify", "preflight", "load", "apply", "check", "status"
+        "init", "site-facts", "verify-volume", "unpack", "verify", "preflight", "load", "apply",
+        "check", "status"
     ]  # fmt: skip
 
 
@@ -78,6 +81,27 @@ def test_verify_says_each_numbered_step(shell: Shell, bundle: SmallBundle) -> No
         str(number) for number in range(1, 11)
     ]
     assert "next: perimeter-install preflight" in shell.err
+
+
+def test_volumes_are_checked_and_put_together_disc_by_disc(
+    shell: Shell, bundle: SmallBundle, tmp_path: Path
+) -> None:
+    pack(PackRequest(bundle.root, tmp_path / "volumes", 60_000))
+    trust = ("--trust", str(bundle.trust_folder))
+    assert shell("verify-volume", "volumes", *trust) == 0
+    assert "volumes/2026.11.v002.tar holds: volume 2 of 2 of 2026.11" in shell.out
+    assert shell("unpack", "volumes/2026.11.v002.tar", "--out", "put", *trust) == 1
+    assert "volumes still to come: 1" in shell.out
+    assert shell("unpack", "volumes/2026.11.v001.tar", "--out", "put", *trust, "--json") == 0
+    assert shell.json["complete"] is True
+    assert "next: perimeter-install verify --bundle put" in shell.err
+    assert shell("verify", "--bundle", "put", *trust) == 0
+    assert shell("unpack", "nowhere", "--out", "put", *trust) == 2
+    assert "error[no-volumes]" in shell.err
+    os.truncate("volumes/2026.11.v001.tar", 5000)
+    assert shell("verify-volume", "volumes", *trust) == 4
+    assert "2026.11.v002.tar holds" in shell.out
+    assert "2026.11.v001.tar is truncated" in shell.err
 
 
 def test_verify_as_json_names_release_and_signers(shell: Shell, bundle: SmallBundle) -> None:

@@ -1,0 +1,1 @@
+"""Volumes: a bundle cut into tar files of a given size, each checkable alone."""
