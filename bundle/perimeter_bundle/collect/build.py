@@ -46,6 +46,7 @@ from perimeter_bundle.collect.complete import (
 )
 from perimeter_bundle.collect.content import write_content
 from perimeter_bundle.collect.finished import check_finished, is_finished
+from perimeter_bundle.collect.journal import flush_file_system
 from perimeter_bundle.collect.kustomizations import build_source, kustomization_renderer
 from perimeter_bundle.collect.own_wheel import own_wheel
 from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
@@ -139,8 +140,10 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         items = _write_content(request, lock, workspace, on_event)  # 6
         manifest = _describe(request, lock, workspace, images, packed, items)  # 7
         on_event(Event(EventKind.NOTE, "", "listing every file in SHA256SUMS"))
+        known = workspace.journal.proven()
         workspace.finish()
-        identity = seal(request.out, on_event=on_event)
+        flush_file_system(request.out)  # what is listed as finished is on the disc
+        identity = seal(request.out, known=known, on_event=on_event)
     return BuildResult(request.out, identity, manifest, _size(request.out))
 
 

@@ -23,7 +23,6 @@ from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.events import OnEvent
 from perimeter_bundle.model.lock import Lock, LockedChart, LockedFile, LockedImage
 from perimeter_bundle.model.reference import ImageReference
-from perimeter_bundle.registry.transfer import Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +88,17 @@ def pull_blobs(
     on_event: OnEvent,
     more: Sequence[FetchTask] = (),
 ) -> None:
-    """Every layer, configuration, chart and file that is not there yet, and ``more``."""
-    verified = Verified()
+    """Every layer, configuration, chart and file that is not there yet, and ``more``.
+
+    All of it is on the disc when this returns.
+    """
     tasks = list(more)
     tasks += [
         FetchTask(
             str(blob.digest),
             f"{image.source.name}@{blob.digest.hex[:12]}",
             blob.size_bytes,
-            partial(_fetch_blob, image.source, blob, upstream, workspace, verified),
+            partial(_fetch_blob, image.source, blob, upstream, workspace),
         )
         for image in images
         for blob in image.blobs
@@ -111,10 +112,11 @@ def pull_blobs(
                     str(entry.digest),
                     str(entry.reference),
                     entry.size_bytes,
-                    partial(_fetch_entry, entry, entry.digest, upstream, workspace, verified),
+                    partial(_fetch_entry, entry, entry.digest, upstream, workspace),
                 )
             )
     fetch_all(tasks, upstream.workers, on_event, stop=upstream.stop, task_name="fetch")
+    workspace.journal.flush()
 
 
 def _pull_manifests(
@@ -165,9 +167,10 @@ def _fetch_blob(
     blob: Descriptor,
     upstream: Upstream,
     workspace: Workspace,
-    verified: Verified,
 ) -> None:
-    upstream.images.fetch_blob(reference, blob, workspace.blob(blob.digest), verified=verified)
+    upstream.images.fetch_blob(
+        reference, blob, workspace.blob(blob.digest), verified=workspace.journal
+    )
 
 
 def _fetch_entry(
@@ -175,13 +178,12 @@ def _fetch_entry(
     digest: Digest,
     upstream: Upstream,
     workspace: Workspace,
-    verified: Verified,
 ) -> None:
     target = workspace.blob(digest)
     if entry.url.startswith("oci://"):
         reference = ImageReference.parse(entry.url.removeprefix("oci://"))
         layer = Descriptor("", digest, entry.size_bytes)
-        upstream.images.fetch_blob(reference, layer, target, verified=verified)
+        upstream.images.fetch_blob(reference, layer, target, verified=workspace.journal)
     else:
         upstream.files.fetch(
             entry.url,
@@ -189,7 +191,7 @@ def _fetch_entry(
             digest,
             entry.size_bytes,
             task=str(entry.reference),
-            verified=verified,
+            verified=workspace.journal,
         )
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from perimeter_bundle.collect.journal import Journal
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.files import write_file
 from perimeter_bundle.format.strict_json import dump_object
@@ -26,6 +27,7 @@ from perimeter_bundle.terminal.text import human_bytes
 
 STATE_FORMAT = "perimeter-build/1"
 _STATE = "state.json"
+_JOURNAL = "journal"
 _WORK = "work"
 # everything a build may have put at the top; a folder with anything else is somebody's
 _OURS = frozenset(
@@ -48,9 +50,10 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A bundle under construction."""
+    """A bundle under construction; ``journal`` knows which of its blobs are right."""
 
     root: Path
+    journal: Journal
 
     @property
     def work(self) -> Path:
@@ -123,7 +126,11 @@ def open_workspace(out: Path, lock: Lock, lock_bytes: bytes) -> Iterator[Workspa
             "lock": str(Digest.of_bytes(lock_bytes)),
         }
         write_file(build / _STATE, dump_object(state))
-        yield Workspace(out)
+        journal = Journal(out, build / _JOURNAL)
+        try:
+            yield Workspace(out, journal)
+        finally:
+            journal.close()
     finally:
         os.close(descriptor)
 

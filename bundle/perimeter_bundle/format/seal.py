@@ -5,6 +5,7 @@ The scripts are the same in every bundle, so the same tree always gives the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -23,11 +24,18 @@ from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_even
 _MODES = {VERIFY_SCRIPT: 0o755, BOOTSTRAP_SCRIPT: 0o755, VERIFY_README: 0o644}
 
 
-def seal(root: Path, *, on_event: OnEvent = ignore_events, workers: int | None = None) -> Digest:
+def seal(
+    root: Path,
+    *,
+    known: Mapping[str, Digest] | None = None,
+    on_event: OnEvent = ignore_events,
+    workers: int | None = None,
+) -> Digest:
     """Writes verify.sh, VERIFY.md, bootstrap.sh and SHA256SUMS; the digest of SHA256SUMS.
 
     Sealing again changes nothing as long as the files are the same. When they are not, signatures
     that were made before are removed: they are no longer true.
+    ``known`` is as for ``write_sums``.
     Raises IntegrityError[odd-file] for links and special files, IntegrityError[unreadable].
     """
     for name, mode in _MODES.items():
@@ -35,7 +43,7 @@ def seal(root: Path, *, on_event: OnEvent = ignore_events, workers: int | None =
         write_file(root / name, template.read_bytes(), mode=mode)
     sums = root / SUMS
     before = Digest.of_bytes(sums.read_bytes()) if sums.is_file() else None
-    identity = write_sums(root, on_event=on_event, workers=workers)
+    identity = write_sums(root, known=known, on_event=on_event, workers=workers)
     if before is not None and before != identity:
         _remove_signatures(root / SIGNATURES, on_event)
     return identity

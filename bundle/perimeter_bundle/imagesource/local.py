@@ -19,7 +19,6 @@ from perimeter_bundle.registry.part_file import (
     PartFile,
     Wanted,
     open_part,
-    sync_folder,
     transfer_error,
 )
 from perimeter_bundle.registry.resolve import Resolved, refuse_absurd, resolve
@@ -114,11 +113,10 @@ class LocalImage:
         try:
             report(transfer_event(EventKind.START, wanted, 0))
             self._copy(descriptor, part, wanted, report)
-            os.fsync(part.descriptor)
+            part.settle()
             part.path.replace(target)
-            sync_folder(target.parent)
         except OSError as error:
-            raise transfer_error(error, target, wanted, part.bytes_done) from error
+            raise transfer_error(error, target, wanted, part.bytes_on_disc) from error
         finally:
             os.close(part.descriptor)
         if verified is not None:
@@ -139,7 +137,7 @@ class LocalImage:
                 if part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES:
                     part.reported_bytes = part.bytes_done
                     report(transfer_event(EventKind.PROGRESS, wanted, part.bytes_done))
-        found = Digest.of_hasher(part.hasher)
+        found = part.digest()
         if found != descriptor.digest:
             part.path.unlink(missing_ok=True)
         self._refuse_other(found, descriptor.digest, part.bytes_done)

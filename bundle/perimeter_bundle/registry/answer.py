@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Final
@@ -55,25 +57,27 @@ class Answer:
         """The media type alone, lower case, empty when there is none."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
-    def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, at most CHUNK_BYTES at once, never decoded.
+    def pieces(self, room: Callable[[], memoryview]) -> Iterator[int]:
+        """Reads the body, never decoded, into what ``room`` gives; the size of each piece.
 
-        Raises Failure when it stalls or ends early, StoppedError when work should end.
+        ``room`` is asked before each piece and gives at least one byte. Raises Failure when the
+        body stalls or ends early, StoppedError when work should end.
         """
         window_start_s, window_bytes, left = self._clock.monotonic(), 0, self.length_bytes
         wake = getattr(self._response, "shutdown", self._response.close)
+        read = self._reader()
         with self._stop.waking(wake):
             while True:
-                data = self._read_some()
+                size = self._read_into(room(), read)
                 # data read after a shutdown may be rubbish: it must never be given out
                 self._stop.check()
-                if not data:
+                if not size:
                     return
-                yield data
-                left = None if left is None else left - len(data)
+                yield size
+                left = None if left is None else left - size
                 if left == 0:
                     continue  # complete, however long it took
-                window_bytes += len(data)
+                window_bytes += size
                 passed_s = self._clock.monotonic() - window_start_s
                 if passed_s >= self._read_timeout_s:
                     if window_bytes < SLOWEST_BYTES_PER_S * passed_s:
@@ -81,6 +85,13 @@ class Answer:
                             FailureKind.TIMEOUT, f"only {window_bytes} bytes in {passed_s:.0f} s"
                         )
                     window_start_s, window_bytes = self._clock.monotonic(), 0
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it comes, at most CHUNK_BYTES at once; otherwise as ``pieces``."""
+        promised = self.length_bytes
+        view = memoryview(bytearray(min(CHUNK_BYTES, promised or CHUNK_BYTES)))
+        for size in self.pieces(lambda: view):
+            yield bytes(view[:size])
 
     def read_all(self, limit_bytes: int, attempted: str) -> bytes:
         """The whole body; raises NetworkError[too-large] past the limit."""
@@ -96,17 +107,29 @@ class Answer:
                 )
         return bytes(body)
 
-    def _read_some(self) -> bytes:
+    def _read_into(self, view: memoryview, read: Callable[[memoryview], int]) -> int:
         try:
-            return self._response.read1(CHUNK_BYTES, decode_content=False) or b""
-        except http_errors.ReadTimeoutError as error:
+            return read(view)
+        except (http_errors.ReadTimeoutError, TimeoutError) as error:
             self._stop.check()
             raise Failure(
                 FailureKind.TIMEOUT, f"nothing came for {self._read_timeout_s:g} s"
             ) from error
-        except (http_errors.HTTPError, OSError) as error:
+        except (http_errors.HTTPError, http.client.HTTPException, OSError) as error:
             self._stop.check()
             raise Failure(FailureKind.TRUNCATED, short_reason(error)) from error
+
+    def _reader(self) -> Callable[[memoryview], int]:
+        """What reads the body: past urllib3, which copies every byte twice, if it is plain."""
+        plain = _http_client(self._response)
+        if plain is not None and plain.length and self.length_bytes is not None:
+            return _PlainBody(plain, plain.length).read_into
+        return self._read_by_urllib3
+
+    def _read_by_urllib3(self, view: memoryview) -> int:
+        data = self._response.read1(len(view), decode_content=False) or b""
+        view[: len(data)] = data
+        return len(data)
 
     def __enter__(self) -> Answer:
         return self
@@ -119,12 +142,55 @@ class Answer:
     ) -> None:
         # a connection is worth keeping only when nothing or little is left on it
         left = getattr(self._response, "length_remaining", None)
+        plain = _http_client(self._response)
+        if plain is not None:  # it may have been read past urllib3
+            left = plain.length
+            if isinstance(self._response, urllib3.HTTPResponse):
+                self._response.length_remaining = left
         if kind is None and left is not None and left <= CHUNK_BYTES // 16:
             with suppress(http_errors.HTTPError, OSError):
                 self._response.drain_conn()
                 self._response.release_conn()
                 return
         self._response.close()
+
+
+class _PlainBody:
+    """A body of known length, read from the socket straight into the caller's memory."""
+
+    def __init__(self, body: http.client.HTTPResponse, length: int) -> None:
+        self._body = body
+        self._left = length
+        self._stream = body.fp
+        self._is_ahead = True  # some of the body may have come with the answer's head
+
+    def read_into(self, view: memoryview) -> int:
+        """One read; 0 at the promised end. Raises IncompleteRead when it comes too soon."""
+        if not self._left:
+            return 0
+        view = view[: self._left]
+        if self._is_ahead:
+            asked = min(len(view), io.DEFAULT_BUFFER_SIZE)
+            data = self._stream.read1(asked)  # what is buffered, and waits only without any
+            size = len(data)
+            view[:size] = data
+            self._is_ahead = size == asked
+        else:
+            size = self._stream.raw.readinto(view) or 0
+        if not size:
+            raise http.client.IncompleteRead(b"", self._left)
+        self._left -= size
+        self._body.length = self._left
+        if not self._left:
+            self._body.read()  # nothing; http.client notices the end and lets the socket go
+        return size
+
+
+def _http_client(response: urllib3.BaseHTTPResponse) -> http.client.HTTPResponse | None:
+    """What urllib3 reads from, when it is what we know and the body does not come in chunks."""
+    plain = getattr(response, "_fp", None)
+    is_plain = isinstance(plain, http.client.HTTPResponse) and not plain.chunked
+    return plain if is_plain else None
 
 
 def refusal(answer: Answer, attempted: str) -> NetworkError:
@@ -167,6 +233,6 @@ def short_reason(error: BaseException) -> str:
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, OSError) and error.strerror:
         return f"{type(error).__name__}: {error.strerror}"
-    if isinstance(error, http_errors.IncompleteRead):
+    if isinstance(error, http_errors.IncompleteRead | http.client.IncompleteRead):
         return f"the connection ended {error.expected or 'some'} bytes early"
     return type(error).__name__

@@ -1,4 +1,9 @@
-"""The part file: where bytes wait, hashed and locked, until they are all there and right."""
+"""The part file: where bytes wait, hashed and locked, until they are all there and right.
+
+Bytes are received into one buffer, hashed in it while they are in the processor's cache, and
+written from it, past the page cache where the file system allows (``format.aligned``). Small
+blobs are written as usual: their one page or two is cheaper so.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,13 @@ import errno
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perimeter_bundle.format.aligned import ALIGNMENT_BYTES, aligned_buffer, open_direct
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError
 from perimeter_bundle.registry.retry import MIB
@@ -20,7 +27,9 @@ if TYPE_CHECKING:
 
 PART_SUFFIX = ".part"
 MAX_BLOB_BYTES = 512 * 1024 * MIB  # larger than any layer there is; a larger promise is a lie
-_READ_BUFFER_BYTES = 1 * MIB
+BUFFER_BYTES = 2 * MIB  # one for each large transfer that runs; what SIGKILL costs at most
+DIRECT_FROM_BYTES = MIB // 2
+HASH_BYTES = MIB // 4  # at once: a few calls, and still in the processor's cache
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -37,34 +46,123 @@ class Wanted:
     size_bytes: int | None
     limit_bytes: int = MAX_BLOB_BYTES
 
+    @property
+    def most_bytes(self) -> int:
+        """More than this is refused."""
+        return self.limit_bytes if self.size_bytes is None else self.size_bytes
+
 
 @dataclass(slots=True)
 class PartFile:
-    """The open part file with the hash of everything in it."""
+    """The open part file with the hash of everything in it.
+
+    ``buffer`` stands for the file from ``offset`` on: up to ``written`` it is in the file, up to
+    ``hashed`` in the hash, up to ``filled`` it has come.
+    """
 
     path: Path
     descriptor: int
+    is_direct: bool
     hasher: _Hash
+    buffer: memoryview = field(repr=False)
     bytes_done: int = 0
     was_resumed: bool = False  # so a wrong digest may come from joining pieces
-    reported_bytes: int = field(default=0)
+    reported_bytes: int = 0
+    offset: int = 0
+    written: int = 0
+    hashed: int = 0
+    filled: int = 0
+
+    @property
+    def bytes_on_disc(self) -> int:
+        """How much of it an earlier run would find."""
+        return self.offset + self.written
+
+    def room(self, most_bytes: int) -> memoryview:
+        """Where the next bytes may be put, and no more than ``most_bytes`` of them."""
+        return self.buffer[self.filled : self.filled + min(most_bytes, HASH_BYTES)]
+
+    def took(self, size: int) -> None:
+        """``size`` bytes were put into what ``room`` gave."""
+        self.filled += size
+        self.bytes_done += size
+        is_full = self.filled == len(self.buffer)
+        if is_full or self.filled - self.hashed >= HASH_BYTES:
+            self._hash()
+        if is_full:
+            self._write(self.filled)
+            self.offset += self.filled
+            self.written = self.hashed = self.filled = 0
 
     def write(self, data: bytes) -> None:
-        """Appends; what the disc took before it was full counts."""
+        """Appends."""
         view = memoryview(data)
         while view:
-            written = os.write(self.descriptor, view)
-            self.hasher.update(view[:written])
-            self.bytes_done += written
-            view = view[written:]
+            room = self.room(len(view))
+            room[:] = view[: len(room)]
+            view = view[len(room) :]
+            self.took(len(room))
+
+    def digest(self) -> Digest:
+        """The digest of everything that has come."""
+        self._hash()
+        return Digest.of_hasher(self.hasher)
+
+    def settle(self) -> None:
+        """Everything that has come is in the file; whole blocks first, the rest as usual."""
+        self._write(self.filled // ALIGNMENT_BYTES * ALIGNMENT_BYTES)
+        self._write(self.filled)
 
     def start_over(self, digest: Digest) -> None:
         """Forgets everything in it."""
         os.ftruncate(self.descriptor, 0)
-        os.lseek(self.descriptor, 0, os.SEEK_SET)
         self.hasher = digest.new_hasher()
         self.bytes_done = self.reported_bytes = 0
+        self.offset = self.written = self.hashed = self.filled = 0
         self.was_resumed = False
+
+    def take_up(self, size: int, check: Callable[[], None]) -> None:
+        """Hashes the ``size`` bytes an earlier run left, and goes on after them."""
+        while self.bytes_done < size:
+            check()
+            place = self.offset
+            got = os.preadv(self.descriptor, [self.buffer], place)
+            if got == 0:
+                break
+            self.hasher.update(self.buffer[:got])
+            whole = got // ALIGNMENT_BYTES * ALIGNMENT_BYTES
+            self.bytes_done, self.offset = place + got, place + whole
+            self.was_resumed = True
+            if got > whole:  # the end; its block is written again, whole
+                self.filled = self.hashed = got - whole
+                self.buffer[: self.filled] = bytes(self.buffer[whole:got])
+                break
+
+    def _hash(self) -> None:
+        self.hasher.update(self.buffer[self.hashed : self.filled])
+        self.hashed = self.filled
+
+    def _write(self, end: int) -> None:
+        """Puts the buffer up to ``end`` into the file; what a full disc took counts."""
+        while self.written < end:
+            if self.is_direct and (self.written % ALIGNMENT_BYTES or end % ALIGNMENT_BYTES):
+                self._go_through_the_cache()
+            try:
+                self.written += os.pwrite(
+                    self.descriptor,
+                    self.buffer[self.written : end],
+                    self.offset + self.written,
+                )
+            except OSError as error:
+                # some file systems take the flag and refuse the write
+                if error.errno != errno.EINVAL or not self.is_direct:
+                    raise
+                self._go_through_the_cache()
+
+    def _go_through_the_cache(self) -> None:
+        flags = fcntl.fcntl(self.descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(self.descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+        self.is_direct = False
 
 
 def part_path(target: Path, digest: Digest) -> Path:
@@ -78,16 +176,25 @@ def open_part(target: Path, wanted: Wanted, check: Callable[[], None]) -> PartFi
     ``check`` is called while hashing and may raise. Raises HostError[busy], [no-room].
     """
     path = part_path(target, wanted.digest)
+    is_small = wanted.size_bytes is not None and wanted.size_bytes < DIRECT_FROM_BYTES
+    flags = os.O_RDWR | os.O_CREAT
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        if is_small:
+            descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            is_direct = False
+        else:
+            descriptor, is_direct = open_direct(path, flags)
     except OSError as error:
         raise transfer_error(error, target, wanted, 0) from error
     try:
-        _lock(descriptor, path)
-        hasher, size = hash_stream(descriptor, wanted.digest, check)
-        part = PartFile(path, descriptor, hasher, size, was_resumed=size > 0)
-        if wanted.size_bytes is not None and size > wanted.size_bytes:
+        size = _lock(descriptor, path)
+        part = PartFile(
+            path, descriptor, is_direct, wanted.digest.new_hasher(), _buffer(wanted.size_bytes)
+        )
+        if size > wanted.most_bytes:
             part.start_over(wanted.digest)
+        else:
+            part.take_up(size, check)
         _refuse_without_room(target, wanted, part.bytes_done)
     except BlockingIOError as error:
         os.close(descriptor)
@@ -103,10 +210,30 @@ def open_part(target: Path, wanted: Wanted, check: Callable[[], None]) -> PartFi
     return part
 
 
-def _lock(descriptor: int, path: Path) -> None:
+_buffers = threading.local()
+
+
+def _buffer(size_bytes: int | None) -> memoryview:
+    """Memory for a blob of that size; a thread has one buffer and one blob at a time."""
+    most = BUFFER_BYTES if size_bytes is None else min(BUFFER_BYTES, size_bytes + 1)
+    needed = -(-most // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    kept: memoryview | None = getattr(_buffers, "view", None)
+    if kept is None or len(kept) < needed:
+        kept = _buffers.view = memoryview(aligned_buffer(needed))
+    return kept
+
+
+def _lock(descriptor: int, path: Path) -> int:
+    """Takes the part file for this process; its size."""
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    if not path.exists() or not os.path.samestat(path.stat(), os.fstat(descriptor)):
+    status = os.fstat(descriptor)
+    try:
+        is_same = os.path.samestat(path.stat(), status)
+    except FileNotFoundError:
+        is_same = False
+    if not is_same:
         raise BlockingIOError  # its owner finished between open and lock
+    return status.st_size
 
 
 def hash_stream(
@@ -114,9 +241,8 @@ def hash_stream(
 ) -> tuple[_Hash, int]:
     """Hash and size of everything in an open file, from where it stands; ``check`` may raise."""
     hasher, size = digest.new_hasher(), 0
-    buffer = bytearray(_READ_BUFFER_BYTES)
-    view = memoryview(buffer)
-    while got := os.readv(descriptor, [buffer]):
+    view = memoryview(bytearray(MIB))
+    while got := os.readv(descriptor, [view]):
         if check:
             check()
         hasher.update(view[:got])
@@ -164,12 +290,3 @@ def _no_room(folder: Path, task: str, needed_bytes: int | None, kept_bytes: int)
         },
         hint="make room and run the same command again: it goes on where it stopped",
     )
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,11 +6,13 @@ What holds, and where:
  2. a part file from an earlier run is hashed from its start before a byte is added to it;
  3. a server that ignores Range, or answers another range, makes the transfer start over;
  4. nothing past the expected size is read, and a shorter body is asked for again where it ended;
- 5. only the expected digest gets the name of the target, after the bytes are on the disc;
+ 5. only the expected digest gets the name of the target;
  6. a wrong digest removes the part file; when it was fetched in pieces, one fresh attempt follows;
  7. a target that is there already is hashed before it is believed, once a run.
 
-Keeping the part file after every other mishap is what makes an interrupted run cheap.
+Keeping the part file after every other mishap is what makes an interrupted run cheap. Nothing is
+flushed to the disc here: after a power cut 7. finds out what did not get there, and who lists
+what is there as finished flushes all of it once (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from perimeter_bundle.model.digest import Digest
@@ -29,7 +32,6 @@ from perimeter_bundle.registry.part_file import (
     Wanted,
     hash_stream,
     open_part,
-    sync_folder,
     transfer_error,
 )
 from perimeter_bundle.registry.retry import MIB, Failure, FailureKind, Retrier
@@ -90,12 +92,13 @@ def download(
         on_event(transfer_event(EventKind.START, wanted, part.bytes_done))
         size = _fetch(open_source, part, wanted, retrier, on_event)
         # 5. the digest was right
-        os.fsync(part.descriptor)
+        part.settle()
         part.path.replace(target)  # the lock goes with the descriptor, the name is free again
-        sync_folder(target.parent)
     except OSError as error:
-        raise transfer_error(error, target, wanted, part.bytes_done) from error
+        raise transfer_error(error, target, wanted, part.bytes_on_disc) from error
     finally:
+        with suppress(OSError):  # what is said is what went wrong before
+            part.settle()
         os.close(part.descriptor)
     if verified is not None:
         verified.add(target)
@@ -146,7 +149,7 @@ def _fetch(
             task=wanted.task,
             done_bytes=lambda: part.bytes_done,
         )
-        found = Digest.of_hasher(part.hasher)
+        found = part.digest()
         if found == wanted.digest:
             return part.bytes_done
         # 6.
@@ -193,9 +196,10 @@ def _fetch_rest(open_source: OpenSource, part: PartFile, wanted: Wanted, on_even
         _refuse_other_size(answer, part, wanted)
         promised = answer.length_bytes
         before = part.bytes_done
-        for data in answer.chunks():
-            _refuse_too_much(part.bytes_done + len(data), part, wanted, answer)
-            part.write(data)  # 1.
+        # one byte more than wanted is enough to see that too much comes
+        for size in answer.pieces(lambda: part.room(wanted.most_bytes - part.bytes_done + 1)):
+            _refuse_too_much(part.bytes_done + size, part, wanted, answer)
+            part.took(size)  # 1.
             if part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES:
                 part.reported_bytes = part.bytes_done
                 on_event(transfer_event(EventKind.PROGRESS, wanted, part.bytes_done))
@@ -244,10 +248,9 @@ def _refuse_other_size(answer: Answer, part: PartFile, wanted: Wanted) -> None:
 
 
 def _refuse_too_much(size: int, part: PartFile, wanted: Wanted, answer: Answer) -> None:
-    limit = wanted.limit_bytes if wanted.size_bytes is None else wanted.size_bytes
-    if size > limit:
+    if size > wanted.most_bytes:
         part.path.unlink(missing_ok=True)
-    refuse_larger(size, limit, wanted.task, answer)
+    refuse_larger(size, wanted.most_bytes, wanted.task, answer)
 
 
 def refuse_larger(size: int, limit: int, task: str, answer: Answer) -> None:

@@ -442,12 +442,10 @@ def test_stop_wakes_a_transfer_that_waits_for_a_silent_server(
     thread = threading.Thread(target=work)
     thread.start()
     assert server.stalled.wait(5)
-    while not part_path(target, DIGEST).stat().st_size:
-        threading.Event().wait(0.005)
     stop.request()
     thread.join(5)
     assert len(ended) == 1
-    assert part_path(target, DIGEST).read_bytes() == BLOB[:1000]
+    assert part_path(target, DIGEST).read_bytes() in (b"", BLOB[:1000])
     fetch(server, target)
     assert_arrived(target)
 
