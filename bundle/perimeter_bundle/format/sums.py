@@ -7,23 +7,20 @@ line reads the same to every tool.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import (
     Tree,
     list_tree,
-    open_plain,
     path_problem,
-    unreadable,
     write_file,
 )
+from perimeter_bundle.format.hashing import Outcome, hash_all
 from perimeter_bundle.format.layout import SIGNATURES, SUMS
 from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.model.digest import Digest
@@ -32,9 +29,6 @@ from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_even
 from perimeter_bundle.model.reader import repeated
 
 MAX_SUMS_BYTES = 64 * MIB
-READ_BYTES = MIB
-MAX_WORKERS = 8
-REPORT_EVERY_S = 0.25
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _SHOWN = 20  # problems of one kind that are written out; the rest is counted
 
@@ -129,46 +123,20 @@ def hash_files(
     workers: int | None = None,
     task: str = "sums",
 ) -> dict[str, Digest]:
-    """SHA-256 of every path in ``sizes``, read in parallel; raises IntegrityError[unreadable].
+    """SHA-256 of every path in ``sizes``, all of each file, read in parallel.
 
-    Events come from the calling thread. An exception, Ctrl-C included, stops the readers.
+    Raises IntegrityError[unreadable] or [changing] at the first that has none. Events come from
+    the calling thread. An exception, Ctrl-C included, stops the readers.
     """
-    count = workers or min(MAX_WORKERS, os.cpu_count() or 1)
-    meter = _Meter()
-    total_bytes, total_items = sum(sizes.values()), len(sizes)
+    found: dict[str, Digest] = {}
 
-    def report(kind: EventKind) -> None:
-        done_bytes, done_items = meter.read()
-        on_event(
-            Event(
-                kind,
-                task,
-                done_bytes=done_bytes,
-                total_bytes=total_bytes,
-                done_items=done_items,
-                total_items=total_items,
-            )
-        )
+    def take(path: str, outcome: Outcome) -> None:
+        if isinstance(outcome, IntegrityError):
+            raise outcome
+        found[path] = outcome
 
-    report(EventKind.START)
-    largest_first = sorted(sizes, key=lambda path: (-sizes[path], path))
-    with ThreadPoolExecutor(count, thread_name_prefix="sums") as pool:
-        futures: dict[str, Future[Digest]] = {}
-        try:
-            for path in largest_first:
-                futures[path] = pool.submit(_hash_file, root, path, meter)
-            pending = set(futures.values())
-            while pending:
-                done, pending = wait(pending, REPORT_EVERY_S, FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
-                report(EventKind.PROGRESS)
-        except BaseException:
-            meter.stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    report(EventKind.FINISH)
-    return {path: futures[path].result() for path in sizes}
+    hash_all(_whole(root, sizes), take, whole=True, on_event=on_event, workers=workers, task=task)
+    return found
 
 
 def check_hashes(
@@ -179,26 +147,78 @@ def check_hashes(
     on_event: OnEvent = ignore_events,
     workers: int | None = None,
 ) -> None:
-    """Raises IntegrityError[digest-mismatch] unless every listed file has its listed digest.
+    """Raises IntegrityError unless every listed file has its listed digest: see check_extents."""
+    files = _whole(root, {path: sizes[path] for path in sums.digests})
+    check_extents(files, sums, whole=True, on_event=on_event, workers=workers)
 
-    The first file in the order of the list is named with both digests, the others are counted.
+
+def check_extents(
+    files: Mapping[str, Sequence[Extent]],
+    sums: Sums,
+    *,
+    whole: bool = False,
+    on_event: OnEvent = ignore_events,
+    workers: int | None = None,
+) -> None:
+    """Raises unless the bytes of every listed file, wherever they lie, have its listed digest.
+
+    The first that has not is told at once, as a warning. The rest is hashed all the same:
+    IntegrityError[digest-mismatch] names the first in the order of the list with both digests and
+    counts the others; it is [unreadable] or [changing] when no digest is wrong.
     """
-    sizes = {path: sizes[path] for path in sums.digests}
-    found = hash_files(root, sizes, on_event=on_event, workers=workers)
-    wrong = [path for path, digest in sums.digests.items() if found[path] != digest]
+    wrong: dict[str, Outcome] = {}
+
+    def take(path: str, outcome: Outcome) -> None:
+        expected = sums.digests[path]
+        if outcome == expected:
+            return
+        if not wrong:
+            said = (
+                outcome.message
+                if isinstance(outcome, IntegrityError)
+                else f"{path}: not the bytes that were signed: expected {expected}, found {outcome}"
+            )
+            on_event(Event(EventKind.WARNING, "sums", f"{said}; going on, to count the others"))
+        wrong[path] = outcome
+
+    hash_all(files, take, whole=whole, on_event=on_event, workers=workers)
     if wrong:
-        first = wrong[0]
-        rest = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise IntegrityError(
-            "digest-mismatch",
-            f"{first}{rest}: not the bytes that were signed",
-            context={
-                "expected": sums.digests[first],
-                "found": found[first],
-                "size_bytes": sizes[first],
-            },
-            hint="the copy is damaged or was changed; carry the bundle over again",
+        raise _wrong_bytes(
+            {path: wrong[path] for path in sums.digests if path in wrong}, sums, files
         )
+
+
+def _wrong_bytes(
+    wrong: Mapping[str, Outcome], sums: Sums, files: Mapping[str, Sequence[Extent]]
+) -> IntegrityError:
+    """The error for files that have another digest than listed, or none at all."""
+    errors = [one for one in wrong.values() if isinstance(one, IntegrityError)]
+    first = next((path for path, one in wrong.items() if isinstance(one, Digest)), None)
+    if first is None:
+        error = errors[0]
+        return IntegrityError(
+            error.code, error.message, hint=error.hint, problems=_messages(errors[1:])
+        )
+    rest = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return IntegrityError(
+        "digest-mismatch",
+        f"{first}{rest}: not the bytes that were signed",
+        context={
+            "expected": sums.digests[first],
+            "found": wrong[first],
+            "size_bytes": sum(extent.size_bytes for extent in files[first]),
+        },
+        hint="the copy is damaged or was changed; carry the bundle over again",
+        problems=_messages(errors),
+    )
+
+
+def _messages(errors: Sequence[IntegrityError]) -> tuple[str, ...]:
+    return some([error.message for error in errors])
+
+
+def _whole(root: Path, sizes: Mapping[str, int]) -> dict[str, tuple[Extent, ...]]:
+    return {path: (Extent(root / path, 0, size),) for path, size in sizes.items()}
 
 
 def write_sums(
@@ -222,45 +242,6 @@ def write_sums(
     data = Sums({**found, **proven}).to_bytes()
     write_file(root / SUMS, data)
     return Digest.of_bytes(data)
-
-
-class _Meter:
-    """Bytes and files done so far, over all readers."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._bytes = self._files = 0
-        self.stopped = threading.Event()
-
-    def add(self, size_bytes: int, files: int = 0) -> None:
-        with self._lock:
-            self._bytes += size_bytes
-            self._files += files
-
-    def read(self) -> tuple[int, int]:
-        with self._lock:
-            return self._bytes, self._files
-
-
-_buffers = threading.local()
-
-
-def _hash_file(root: Path, path: str, meter: _Meter) -> Digest:
-    """Digest of one file; hashlib and readinto let the other threads run."""
-    buffer: bytearray | None = getattr(_buffers, "buffer", None)
-    if buffer is None:
-        buffer = _buffers.buffer = bytearray(READ_BYTES)
-    view = memoryview(buffer)
-    hasher = hashlib.sha256()
-    try:
-        with open_plain(root / path) as file:
-            while (length := file.readinto(view)) and not meter.stopped.is_set():
-                hasher.update(view[:length])
-                meter.add(length)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    meter.add(0, files=1)
-    return Digest(f"sha256:{hasher.hexdigest()}")
 
 
 def _unlistable(path: str) -> str | None:
