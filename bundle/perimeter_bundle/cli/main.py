@@ -12,6 +12,7 @@ from perimeter_bundle.cli.inspect_command import inspect
 from perimeter_bundle.cli.lock_command import lock
 from perimeter_bundle.cli.pack_command import pack_bundle
 from perimeter_bundle.cli.plan_command import plan
+from perimeter_bundle.cli.repair_command import repair
 from perimeter_bundle.cli.sign_commands import keygen, sign
 from perimeter_bundle.cli.verify_command import verify
 from perimeter_bundle.cli.verify_volume_command import verify_volume
@@ -48,6 +49,7 @@ def cli() -> None:
       perimeter-bundle inspect DIR                what is inside, under which licences
       perimeter-bundle pack DIR --out VOLUMES --volume-size 25G   for media smaller than the bundle
       perimeter-bundle verify-volume FILE --trust builder.pub     one volume alone
+      perimeter-bundle repair VOLUMES             lost volumes, from parity volumes
 
     Every command takes --json and has its own --help with examples.
 
@@ -59,7 +61,7 @@ def cli() -> None:
 
 for command in (
     *(discover, plan, lock, diff, why, build, keygen, sign, verify, inspect),
-    *(pack_bundle, verify_volume),
+    *(pack_bundle, verify_volume, repair),
 ):
     cli.add_command(command)
 

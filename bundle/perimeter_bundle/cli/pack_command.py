@@ -42,6 +42,12 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
     "--only", type=int, multiple=True, metavar="K", help="Only volume K; may be repeated."
 )
 @click.option("--deep", is_flag=True, help="Hash volumes that are there before believing them.")
+@click.option(
+    "--parity",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    help="Also N parity volumes: any N lost or scratched volumes are rebuilt by repair.",
+)
 @common_options
 def pack_bundle(
     output: Output,
@@ -50,6 +56,7 @@ def pack_bundle(
     size_text: str,
     only: tuple[int, ...],
     deep: bool,
+    parity: int | None,
 ) -> None:
     """Cuts a signed bundle into volumes that fit a medium; each is a plain tar file.
 
@@ -61,6 +68,7 @@ def pack_bundle(
     \b
     Examples:
       perimeter-bundle pack /srv/2026.11 --out /srv/volumes --volume-size 25G
+      perimeter-bundle pack /srv/2026.11 --out /srv/volumes --volume-size 25G --parity 2
       perimeter-bundle pack /srv/2026.11 --out /media/stick --volume-size 4G --only 1
       perimeter-bundle verify-volume /srv/volumes/2026.11.v003.tar --trust builder.pub
     """
@@ -68,7 +76,8 @@ def pack_bundle(
     refuse_missing_bundle(bundle_path)
     with output.reporter() as reporter:
         report = pack(
-            PackRequest(bundle_path, out, volume_bytes, tuple(only), deep), reporter.on_event
+            PackRequest(bundle_path, out, volume_bytes, tuple(only), deep, parity or 0),
+            reporter.on_event,
         )
     output.result(report.to_dict(), _text(report))
     output.next_step(
@@ -109,5 +118,6 @@ def _text(report: PackReport) -> str:
         )
         for packed in report.volumes
     ]
+    rows += [(path.name, human_bytes(path.stat().st_size), "parity") for path in report.parity]
     head = f"release {report.release}: {report.total} volumes"
     return f"{head}\n{text_table(('volume', 'size', ''), rows)}"

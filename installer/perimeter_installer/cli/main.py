@@ -14,7 +14,7 @@ from perimeter_installer.cli.preflight_command import preflight
 from perimeter_installer.cli.site_facts_command import site_facts
 from perimeter_installer.cli.status_command import status
 from perimeter_installer.cli.verify_command import verify
-from perimeter_installer.cli.volume_commands import unpack_volumes, verify_volume
+from perimeter_installer.cli.volume_commands import repair, unpack_volumes, verify_volume
 
 
 class InOrder(click.Group):
@@ -55,7 +55,7 @@ def cli() -> None:
 
 
 for command in (
-    *(init, site_facts, verify_volume, unpack_volumes),
+    *(init, site_facts, verify_volume, repair, unpack_volumes),
     *(verify, preflight, load, apply, check, status),
 ):
     cli.add_command(command)

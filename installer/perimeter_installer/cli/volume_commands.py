@@ -9,7 +9,7 @@ import click
 from perimeter_bundle.format.volumes.unpack import UnpackReport, unpack
 from perimeter_bundle.model.errors import ExitStatus
 from perimeter_bundle.terminal.options import Output, common_options
-from perimeter_bundle.terminal.volumes import verify_volumes
+from perimeter_bundle.terminal.volumes import repair_volumes, verify_volumes
 from perimeter_installer.cli.options import site_option, trust_at, trust_option
 
 _volumes_argument = click.argument(
@@ -35,6 +35,27 @@ def verify_volume(
       perimeter-install verify-volume 2026.11.v003.tar --trust site-trusted.pub --json
     """
     return verify_volumes(output, paths, trust_at(trust_path, site_path))
+
+
+@click.command()
+@click.argument("folder", metavar="VOLDIR", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write them.  [default: VOLDIR]"
+)
+@common_options
+def repair(output: Output, folder: Path, out: Path | None) -> None:
+    """Rebuild lost and scratched volumes from the others and the parity volumes.
+
+    Copy all that can be read of the discs into one folder. As many volumes as there are parity
+    volumes may be lost or damaged, at each place of them. What is rebuilt is checked like any other
+    volume when it is unpacked.
+
+    \b
+    Examples:
+      perimeter-install repair /srv/volumes
+      perimeter-install repair /srv/volumes --out /srv/rebuilt
+    """
+    repair_volumes(output, folder, out)
 
 
 @click.command("unpack")

@@ -28,6 +28,7 @@ COMMANDS = (
     "inspect",
     "pack",
     "verify-volume",
+    "repair",
 )
 
 
@@ -149,6 +150,22 @@ def test_pack_and_verify_volume_fit_together(run: Runner, tmp_path: Path) -> Non
     ended = run("verify-volume", "volumes", "--trust", bundle.public_key)
     assert ended.status == 0
     assert "volume 1 of 1 of 2026.11" in ended.out
+
+
+def test_parity_volumes_give_back_a_lost_volume(run: Runner, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    pack = ("pack", bundle.root, "--out", "volumes", "--volume-size", "1MiB", "--parity", "1")
+    assert "2026.11.p001.tar" in run(*pack).out
+    lost = tmp_path / "volumes/2026.11.v001.tar"
+    data = lost.read_bytes()
+    lost.unlink()
+    assert (
+        "parity volume 1 of 1" in run("verify-volume", "volumes", "--trust", bundle.public_key).out
+    )
+    ended = run("repair", "volumes")
+    assert ended.status == 0
+    assert "1 of 1 volumes were rebuilt" in ended.out
+    assert lost.read_bytes() == data
 
 
 def test_keygen_never_overwrites(run: Runner) -> None:

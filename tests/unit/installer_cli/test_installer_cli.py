@@ -61,8 +61,8 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     places = [text.rindex(f"\n  {name}") for name in COMMANDS]
     assert places == sorted(places)
     assert COMMANDS == [
-        "init", "site-facts", "verify-volume", "unpack", "verify", "preflight", "load", "apply",
-        "check", "status"
+        "init", "site-facts", "verify-volume", "repair", "unpack", "verify", "preflight", "load",
+        "apply", "check", "status"
     ]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     text = CliRunner().invoke(cli, [name, "--help"]).output
     assert f"perimeter-install {name}" in text
     assert "--json" in text
-    assert "--site" in text
+    assert "--site" in text or name == "repair"  # it needs volumes and nothing else
 
 
 def test_verify_says_each_numbered_step(shell: Shell, bundle: SmallBundle) -> None:
@@ -96,6 +96,8 @@ def test_volumes_are_checked_and_put_together_disc_by_disc(
     assert shell.json["complete"] is True
     assert "next: perimeter-install verify --bundle put" in shell.err
     assert shell("verify", "--bundle", "put", *trust) == 0
+    assert shell("repair", "volumes") == 2
+    assert "error[no-parity]" in shell.err
     assert shell("unpack", "nowhere", "--out", "put", *trust) == 2
     assert "error[no-volumes]" in shell.err
     os.truncate("volumes/2026.11.v001.tar", 5000)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -52,6 +53,7 @@ class Progress:
         self._total_bytes, self._total_items = total_bytes, total_items
         self._lock = threading.Lock()
         self._bytes = self._items = 0
+        self._reported_s = 0.0
         self.stopped = threading.Event()
         self.report(EventKind.START)
 
@@ -66,7 +68,11 @@ class Progress:
             self._items += 1
 
     def report(self, kind: EventKind = EventKind.PROGRESS, message: str = "") -> None:
-        """Tells how far it is; from the calling thread."""
+        """Tells how far it is, from the calling thread; PROGRESS at most a few times a second."""
+        now_s = time.monotonic()
+        if kind is EventKind.PROGRESS and now_s - self._reported_s < _REPORT_EVERY_S:
+            return
+        self._reported_s = now_s
         with self._lock:
             done_bytes, done_items = self._bytes, self._items
         self._on_event(

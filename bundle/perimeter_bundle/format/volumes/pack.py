@@ -5,6 +5,7 @@
 3. A volume is written beside its final name, each file hashed against SHA256SUMS in the same pass;
    then its list, flushed, and renamed. What is killed leaves a part file, which is written anew.
 4. A file that is cut in pieces is hashed as a whole before the first piece of it is written.
+5. Parity volumes are written when all others are there, in one pass over them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ from perimeter_bundle.format.volumes.listing import (
     VolumeList,
     release_name,
 )
+from perimeter_bundle.format.volumes.parity import (
+    CELL_BYTES,
+    open_parity,
+    parity_name,
+    refuse_too_many,
+    reserve_bytes,
+    write_parity,
+)
 from perimeter_bundle.format.volumes.plan import Contents, plan_volumes
 from perimeter_bundle.format.volumes.read import Volume, open_volume
 from perimeter_bundle.format.volumes.tar import member_header
@@ -50,6 +59,7 @@ class PackRequest:
     volume_bytes: int
     only: tuple[int, ...] = ()
     deep: bool = False  # hash volumes that are there, instead of trusting their length and list
+    parity: int = 0  # how many volumes may be lost
     workers: int | None = None
 
 
@@ -70,6 +80,7 @@ class PackReport:
     identity: Digest
     total: int
     volumes: tuple[PackedVolume, ...]
+    parity: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The report as ``--json`` prints it."""
@@ -86,6 +97,7 @@ class PackReport:
                 }
                 for packed in self.volumes
             ],
+            "parity": [str(path) for path in self.parity],
         }
 
 
@@ -96,7 +108,7 @@ def pack(request: PackRequest, on_event: OnEvent = ignore_events) -> PackReport:
     HostError[no-room], [busy] or [disc-error]; IntegrityError for a bundle that is not as listed.
     """
     contents = read_contents(request.bundle)  # 1
-    lists = plan_volumes(contents, request.volume_bytes)  # 2
+    lists = _planned(contents, request)  # 2
     wanted = _wanted(lists, request.only)
     with disc_errors(request.out), _alone_in(request.out):
         _refuse_others(request.out, lists[0])
@@ -107,8 +119,15 @@ def pack(request: PackRequest, on_event: OnEvent = ignore_events) -> PackReport:
         }
         missing = [listing for listing in wanted if listing.number not in there]
         needed = sum(listing.size_bytes for listing in missing)
+        made = _parity_there(request, lists) if request.parity else ()
+        if not made:
+            needed += request.parity * (
+                max(each.size_bytes for each in lists) + reserve_bytes(request.volume_bytes)
+            )
         refuse_without_room(request.out, needed, f"{len(missing)} volumes")
         written = _write_all(request, missing, on_event)
+        if request.parity and not made:
+            made = _write_parity(request, lists, on_event)
     packed = [PackedVolume(v.path, v.listing, False) for v in there.values()]
     packed += [PackedVolume(request.out / each.name, each, True) for each in written]
     return PackReport(
@@ -116,7 +135,48 @@ def pack(request: PackRequest, on_event: OnEvent = ignore_events) -> PackReport:
         contents.identity,
         len(lists),
         tuple(sorted(packed, key=lambda each: each.listing.number)),
+        tuple(made),
     )
+
+
+def _planned(contents: Contents, request: PackRequest) -> tuple[VolumeList, ...]:
+    """The volumes; with parity they are a little smaller, so that parity volumes fit as well."""
+    if not request.parity:
+        return plan_volumes(contents, request.volume_bytes)
+    if request.only:
+        raise InputError(
+            "parity",
+            "parity volumes are made over all volumes",
+            hint="leave --only away, or --parity; the message of a lost volume names its size",
+        )
+    lists = plan_volumes(contents, request.volume_bytes - reserve_bytes(request.volume_bytes))
+    refuse_too_many(len(lists), request.parity)
+    return lists
+
+
+def _parity_there(request: PackRequest, lists: Sequence[VolumeList]) -> tuple[Path, ...]:
+    """The parity volumes when all of them are there and of these volumes."""
+    numbers = range(1, request.parity + 1)
+    paths = [request.out / parity_name(lists[0].release, number) for number in numbers]
+    try:
+        found = [open_parity(path).listing for path in paths]
+    except IntegrityError:
+        return ()
+    same = (lists[0].set_digest, request.parity)
+    right = all((listing.set_digest, listing.total) == same for listing in found)
+    return tuple(paths) if right else ()
+
+
+def _write_parity(
+    request: PackRequest, lists: Sequence[VolumeList], on_event: OnEvent
+) -> tuple[Path, ...]:
+    volumes = [open_volume(request.out / listing.name) for listing in lists]
+    largest = max(each.size_bytes for each in lists)
+    total = -(-largest // CELL_BYTES) * CELL_BYTES * len(lists)
+    progress = Progress(on_event, "parity", total)
+    paths = write_parity(volumes, request.out, request.parity, progress)
+    progress.report(EventKind.FINISH)
+    return tuple(paths)
 
 
 def read_contents(bundle: Path) -> Contents:

@@ -35,7 +35,7 @@ from perimeter_bundle.format.volumes.tar import (
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError
 
-_FILE = re.compile(r".+\.v\d{3}\.tar")
+_FILE = re.compile(r".+\.v\d{3}\.tar")  # and .p001.tar: parity, which nothing is taken out of
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,8 @@ def odd_gaps(volume: Volume) -> bool:
     return False
 
 
-def volume_files(paths: Sequence[Path]) -> list[Path]:
-    """The volumes that ``paths`` mean: files, and folders that hold some.
+def volume_files(paths: Sequence[Path], *, names: re.Pattern[str] = _FILE) -> list[Path]:
+    """The volumes that ``paths`` mean: files, and folders that hold some by these names.
 
     Raises InputError[no-volumes].
     """
@@ -159,7 +159,7 @@ def volume_files(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise InputError("no-volumes", f"there is no {path}")
         if path.is_dir():
-            inside = sorted(each for each in path.iterdir() if _FILE.fullmatch(each.name))
+            inside = sorted(each for each in path.iterdir() if names.fullmatch(each.name))
             if not inside:
                 raise InputError(
                     "no-volumes",
