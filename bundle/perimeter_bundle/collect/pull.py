@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
+from perimeter_bundle.collect.fetch import mirrored
 from perimeter_bundle.collect.scheduler import FetchTask, fetch_all
 from perimeter_bundle.collect.upstream import Upstream, run_all
 from perimeter_bundle.collect.wanted import is_made
@@ -23,6 +25,7 @@ from perimeter_bundle.model.errors import IntegrityError
 from perimeter_bundle.model.events import OnEvent
 from perimeter_bundle.model.lock import Lock, LockedChart, LockedFile, LockedImage
 from perimeter_bundle.model.reference import ImageReference
+from perimeter_bundle.registry.endpoints import endpoints_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,9 @@ def check_tags(lock: Lock, upstream: Upstream) -> None:
         return "" if now == image.digest else f"{plain}: locked {image.digest}, now {now}"
 
     jobs = {str(image.reference): partial(moved, image) for image in tagged}
-    problems = [problem for problem in run_all(jobs, upstream, "check tags") if problem]
+    problems = [
+        problem for problem in run_all(jobs, upstream, "check tags", are_small=True) if problem
+    ]
     if problems:
         raise IntegrityError(
             "tag-moved",
@@ -72,7 +77,7 @@ def pull_images(lock: Lock, upstream: Upstream, workspace: Workspace) -> tuple[P
         for image in lock.images
         if not image.built
     }
-    found = run_all(jobs, upstream, "manifests")
+    found = run_all(jobs, upstream, "manifests", are_small=True)
     # written by one thread: two images may share a manifest
     for _, texts in found:
         for digest, data in texts.items():
@@ -99,6 +104,7 @@ def pull_blobs(
             f"{image.source.name}@{blob.digest.hex[:12]}",
             blob.size_bytes,
             partial(_fetch_blob, image.source, blob, upstream, workspace),
+            _host_of(f"oci://{image.source}", upstream),
         )
         for image in images
         for blob in image.blobs
@@ -113,9 +119,17 @@ def pull_blobs(
                     str(entry.reference),
                     entry.size_bytes,
                     partial(_fetch_entry, entry, entry.digest, upstream, workspace),
+                    _host_of(entry.url, upstream),
                 )
             )
-    fetch_all(tasks, upstream.workers, on_event, stop=upstream.stop, task_name="fetch")
+    fetch_all(
+        tasks,
+        upstream.workers,
+        on_event,
+        small_workers=upstream.small_workers,
+        stop=upstream.stop,
+        task_name="fetch",
+    )
     workspace.journal.flush()
 
 
@@ -193,6 +207,15 @@ def _fetch_entry(
             task=str(entry.reference),
             verified=workspace.journal,
         )
+
+
+def _host_of(url: str, upstream: Upstream) -> str:
+    """Which host is asked first for it."""
+    settings = upstream.files.settings
+    if url.startswith("oci://"):
+        reference = ImageReference.parse(url.removeprefix("oci://"))
+        return urlsplit(endpoints_for(reference, settings)[0].base).netloc
+    return urlsplit(mirrored(url, settings)[0]).netloc
 
 
 def _digest_of(image: LockedImage) -> Digest:

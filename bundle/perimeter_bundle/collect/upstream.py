@@ -11,7 +11,7 @@ from perimeter_bundle.collect.scheduler import FetchTask, fetch_all
 from perimeter_bundle.model.events import OnEvent, ignore_events
 from perimeter_bundle.registry.client import RegistryClient
 from perimeter_bundle.registry.resolve import Registries
-from perimeter_bundle.registry.settings import RegistrySettings
+from perimeter_bundle.registry.settings import SMALL_PER_WORKER, RegistrySettings
 from perimeter_bundle.registry.stop import Stop
 from perimeter_bundle.registry.transport import Transport
 
@@ -30,6 +30,11 @@ class Upstream:
     stop: Stop
     workers: int
 
+    @property
+    def small_workers(self) -> int:
+        """How many small transfers run beside ``workers`` large ones."""
+        return self.workers * SMALL_PER_WORKER
+
 
 def open_upstream(settings: RegistrySettings, on_event: OnEvent = ignore_events) -> Upstream:
     """An upstream for one run; nothing is asked yet."""
@@ -43,9 +48,16 @@ def open_upstream(settings: RegistrySettings, on_event: OnEvent = ignore_events)
     )
 
 
-def run_all(jobs: Mapping[str, Callable[[], T]], upstream: Upstream, task_name: str) -> list[T]:
+def run_all(
+    jobs: Mapping[str, Callable[[], T]],
+    upstream: Upstream,
+    task_name: str,
+    *,
+    are_small: bool = False,
+) -> list[T]:
     """What the jobs give back, in their order; a job is known by its name.
 
+    ``are_small``: each only waits for an answer or two, so many run at once.
     Raises the first error, or KeyboardInterrupt, after the other jobs ended.
     """
     results: dict[str, T] = {}
@@ -58,6 +70,11 @@ def run_all(jobs: Mapping[str, Callable[[], T]], upstream: Upstream, task_name: 
 
     tasks = [task(name, job) for name, job in jobs.items()]
     fetch_all(
-        tasks, upstream.workers, upstream.files.on_event, stop=upstream.stop, task_name=task_name
+        tasks,
+        upstream.workers,
+        upstream.files.on_event,
+        small_workers=upstream.small_workers if are_small else 0,
+        stop=upstream.stop,
+        task_name=task_name,
     )
     return [results[name] for name in jobs]

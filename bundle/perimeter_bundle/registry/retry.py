@@ -144,7 +144,8 @@ class Retrier:
                 pause_s = max(pause_s, asked_s)
             note = f"{attempted}: {failure.found}; trying again in {pause_s:.0f} s"
             self.on_event(Event(EventKind.NOTE, task or attempted, note))
-            self.clock.sleep(self.stop, pause_s)
+            with self.stop.pausing():
+                self.clock.sleep(self.stop, pause_s)
 
     def _final(self, attempted: str, failure: Failure, attempts: int) -> NetworkError:
         asked_s = failure.retry_after_s or 0

@@ -13,6 +13,7 @@ from perimeter_bundle.model.errors import InputError
 
 DEFAULT_WORKERS = 4
 MAX_WORKERS = 64
+SMALL_PER_WORKER = 4  # small transfers wait for answers, not for the line: more run at once
 _HELPER_VARIABLES = frozenset(
     {
         *("PATH", "HOME", "USER", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
@@ -45,6 +46,11 @@ class RegistrySettings:
     helper_environment: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({"LANG": "C.UTF-8"}), repr=False
     )
+
+    @property
+    def connections(self) -> int:
+        """How many transfers of a run may be open at once, large and small ones together."""
+        return self.workers * (1 + SMALL_PER_WORKER)
 
 
 def settings_from(

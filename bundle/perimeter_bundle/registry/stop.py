@@ -23,6 +23,7 @@ class Stop:
         self._lock = threading.Lock()
         self._wakers: dict[int, Callable[[], None]] = {}
         self._next = 0
+        self._watchers: list[Callable[[bool], None]] = []
 
     @property
     def requested(self) -> bool:
@@ -47,6 +48,27 @@ class Stop:
         """Sleeps, but no longer than until work should end; raises StoppedError then."""
         if self._event.wait(seconds):
             raise StoppedError
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """A pause of this thread before it tries again; whoever watches hears of both ends."""
+        watchers = list(self._watchers)
+        for watch in watchers:
+            watch(True)
+        try:
+            yield
+        finally:
+            for watch in watchers:
+                watch(False)
+
+    @contextmanager
+    def watching(self, watch: Callable[[bool], None]) -> Iterator[None]:
+        """Calls ``watch`` in each thread that pauses during the block: True, then False."""
+        self._watchers.append(watch)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watch)
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:

@@ -46,7 +46,7 @@ class Transport:
         self._context = _tls_context(settings)
         self._timeout = Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s)
         self._direct = urllib3.PoolManager(
-            num_pools=32, maxsize=settings.workers, ssl_context=self._context
+            num_pools=32, maxsize=settings.connections, ssl_context=self._context
         )
         self._proxied = {
             scheme: self._proxy_manager(address)
@@ -166,7 +166,7 @@ class Transport:
                 parsed._replace(auth=None).url,
                 proxy_headers=auth,
                 num_pools=32,
-                maxsize=self.settings.workers,
+                maxsize=self.settings.connections,
                 ssl_context=self._context,
                 proxy_ssl_context=self._context,
             )

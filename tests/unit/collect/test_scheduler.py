@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
-from perimeter_bundle.collect.scheduler import FetchTask, fetch_all, join_equal
+from perimeter_bundle.collect.scheduler import SMALL_BYTES, FetchTask, fetch_all, join_equal
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind
 from perimeter_bundle.registry.stop import Stop, StoppedError
@@ -111,3 +112,71 @@ def test_work_that_somebody_stopped_says_so() -> None:
 
 def test_nothing_to_do_is_done() -> None:
     assert fetch_all([], 4) == 0
+
+
+def test_small_transfers_have_places_of_their_own_beside_large_ones() -> None:
+    barrier = threading.Barrier(5, timeout=10)
+    large = [task(f"large {n}", SMALL_BYTES + 1, barrier.wait) for n in range(2)]
+    small = [task(f"small {n}", SMALL_BYTES, barrier.wait) for n in range(3)]
+    assert fetch_all([*large, *small], 2, small_workers=3) == 5
+
+
+def test_small_places_take_nothing_large() -> None:
+    lock = threading.Lock()
+    now, most = 0, 0
+
+    def counts() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        barrier.wait()
+        with lock:
+            now -= 1
+
+    barrier = threading.Barrier(2, timeout=10)
+    tasks = [task(str(n), SMALL_BYTES + 1, counts) for n in range(8)]
+    assert fetch_all(tasks, 2, small_workers=8) == 8
+    assert most == 2
+
+
+def test_a_host_that_asks_for_a_pause_does_not_hold_up_another() -> None:
+    stop, order = Stop(), list[str]()
+    all_of_b = threading.Event()
+    begun = threading.Event()
+
+    def throttled() -> None:
+        with stop.pausing():
+            begun.set()
+            assert all_of_b.wait(10)  # b's transfers run in the place that is left
+        order.append("a first")
+
+    def of_b(number: int) -> None:
+        assert begun.wait(10)
+        order.append(f"b {number}")
+        if number == 2:
+            all_of_b.set()
+
+    tasks = [FetchTask("a1", "a1", 9, throttled, "a")]
+    tasks += [FetchTask("a2", "a2", 8, lambda: order.append("a second"), "a")]
+    tasks += [FetchTask(f"b{n}", "b", 5 - n, partial(of_b, n), "b") for n in range(3)]
+    assert fetch_all(tasks, 1, stop=stop) == 5
+    assert sorted(order[:3]) == ["b 0", "b 1", "b 2"]
+    assert sorted(order[3:]) == ["a first", "a second"]  # nothing new of a while a pauses
+
+
+def test_a_pause_ends_at_once_when_another_transfer_fails() -> None:
+    stop, pauses = Stop(), threading.Event()
+
+    def waits() -> None:
+        with stop.pausing():
+            pauses.set()
+            stop.wait(60)
+
+    def fails() -> None:
+        assert pauses.wait(10)
+        raise NetworkError("not-found", "no such blob")
+
+    tasks = [FetchTask("a", "a", 9, waits, "a"), FetchTask("b", "b", 8, fails, "b")]
+    with pytest.raises(NetworkError, match="no such blob"):
+        fetch_all(tasks, 1, stop=stop)
