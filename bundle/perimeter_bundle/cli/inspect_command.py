@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
+from perimeter_bundle.cli.bundle_argument import bundle_argument, refuse_missing_bundle
 from perimeter_bundle.format.files import list_tree, read_file
 from perimeter_bundle.format.layout import BUNDLE_MANIFEST, COHERENCE, LOCK, SIGNATURES, SUMS
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest

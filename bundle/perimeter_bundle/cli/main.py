@@ -5,30 +5,29 @@ from __future__ import annotations
 import click
 
 from perimeter_bundle import __version__
-from perimeter_bundle.cli.build_command import build
-from perimeter_bundle.cli.diff_command import diff
-from perimeter_bundle.cli.discover_command import discover
-from perimeter_bundle.cli.inspect_command import inspect
-from perimeter_bundle.cli.lock_command import lock
-from perimeter_bundle.cli.pack_command import pack_bundle
-from perimeter_bundle.cli.plan_command import plan
-from perimeter_bundle.cli.repair_command import repair
-from perimeter_bundle.cli.sign_commands import keygen, sign
-from perimeter_bundle.cli.verify_command import verify
-from perimeter_bundle.cli.verify_volume_command import verify_volume
-from perimeter_bundle.cli.why_command import why
+from perimeter_bundle.terminal.commands import Commands
 from perimeter_bundle.terminal.guard import run_guarded
 
-
-class InOrder(click.Group):
-    """Lists commands in the order in which they are used."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)
+_PLACES = {
+    "discover": "perimeter_bundle.cli.discover_command:discover",
+    "plan": "perimeter_bundle.cli.plan_command:plan",
+    "lock": "perimeter_bundle.cli.lock_command:lock",
+    "diff": "perimeter_bundle.cli.diff_command:diff",
+    "why": "perimeter_bundle.cli.why_command:why",
+    "build": "perimeter_bundle.cli.build_command:build",
+    "keygen": "perimeter_bundle.cli.sign_commands:keygen",
+    "sign": "perimeter_bundle.cli.sign_commands:sign",
+    "verify": "perimeter_bundle.cli.verify_command:verify",
+    "inspect": "perimeter_bundle.cli.inspect_command:inspect",
+    "pack": "perimeter_bundle.cli.pack_command:pack_bundle",
+    "verify-volume": "perimeter_bundle.cli.verify_volume_command:verify_volume",
+    "repair": "perimeter_bundle.cli.repair_command:repair",
+}
 
 
 @click.group(
-    cls=InOrder,
+    cls=Commands,
+    places=_PLACES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="perimeter-bundle")
@@ -57,13 +56,6 @@ def cli() -> None:
     Exit statuses: 0 done, 2 wrong option or file, 3 network, 4 bytes are not the expected ones,
     5 trust, 6 this machine lacks something, 70 defect, 130 interrupted.
     """
-
-
-for command in (
-    *(discover, plan, lock, diff, why, build, keygen, sign, verify, inspect),
-    *(pack_bundle, verify_volume, repair),
-):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -130,9 +130,6 @@ def build_cache(path: Path | None) -> Path:
     return folder / "perimeter" / "builds"
 
 
-bundle_argument = click.argument("bundle_path", metavar="DIR", type=click.Path(path_type=Path))
-
-
 def choose(
     release_name: str,
     catalog_path: Path | None,
@@ -181,11 +178,3 @@ def read_lock(path: Path, release_name: str) -> bytes:
             f"cannot read the lock {path}: {error.strerror}",
             hint=f"write it with perimeter-bundle lock {release_name} --out {path}",
         ) from error
-
-
-def refuse_missing_bundle(path: Path) -> None:
-    """Raises InputError[no-bundle] when there is no such folder."""
-    if not path.is_dir():
-        raise InputError(
-            "no-bundle", f"there is no folder {path}", hint="perimeter-bundle build makes one"
-        )

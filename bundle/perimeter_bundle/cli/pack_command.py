@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
+from perimeter_bundle.cli.bundle_argument import bundle_argument, refuse_missing_bundle
 from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.format.volumes.pack import PackReport, PackRequest, pack
 from perimeter_bundle.model.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
+from perimeter_bundle.cli.bundle_argument import bundle_argument, refuse_missing_bundle
 from perimeter_bundle.format.layout import signature_path, sigstore_path
 from perimeter_bundle.format.signature import generate_key, public_key_path, sign_bundle
 from perimeter_bundle.model.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from perimeter_bundle.cli.options import bundle_argument, refuse_missing_bundle
+from perimeter_bundle.cli.bundle_argument import bundle_argument, refuse_missing_bundle
 from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.format.verify import verify_report
 from perimeter_bundle.model.errors import ExitStatus

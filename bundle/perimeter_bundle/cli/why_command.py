@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
+from perimeter_bundle.cli.bundle_argument import refuse_missing_bundle
 from perimeter_bundle.cli.options import (
     find_lock,
     lock_option,
     read_lock,
-    refuse_missing_bundle,
 )
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.discovery_file import (

@@ -5,27 +5,27 @@ from __future__ import annotations
 import click
 
 from perimeter_bundle import __version__
+from perimeter_bundle.terminal.commands import Commands
 from perimeter_bundle.terminal.guard import run_guarded
-from perimeter_installer.cli.apply_command import apply
-from perimeter_installer.cli.check_command import check
-from perimeter_installer.cli.init_command import init
-from perimeter_installer.cli.load_command import load
-from perimeter_installer.cli.preflight_command import preflight
-from perimeter_installer.cli.site_facts_command import site_facts
-from perimeter_installer.cli.status_command import status
-from perimeter_installer.cli.verify_command import verify
-from perimeter_installer.cli.volume_commands import repair, unpack_volumes, verify_volume
 
-
-class InOrder(click.Group):
-    """Lists commands in the order in which they are used."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)
+_PLACES = {
+    "init": "perimeter_installer.cli.init_command:init",
+    "site-facts": "perimeter_installer.cli.site_facts_command:site_facts",
+    "verify-volume": "perimeter_installer.cli.volume_commands:verify_volume",
+    "repair": "perimeter_installer.cli.volume_commands:repair",
+    "unpack": "perimeter_installer.cli.volume_commands:unpack_volumes",
+    "verify": "perimeter_installer.cli.verify_command:verify",
+    "preflight": "perimeter_installer.cli.preflight_command:preflight",
+    "load": "perimeter_installer.cli.load_command:load",
+    "apply": "perimeter_installer.cli.apply_command:apply",
+    "check": "perimeter_installer.cli.check_command:check",
+    "status": "perimeter_installer.cli.status_command:status",
+}
 
 
 @click.group(
-    cls=InOrder,
+    cls=Commands,
+    places=_PLACES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="perimeter-install")
@@ -52,13 +52,6 @@ def cli() -> None:
     3 network, 4 bytes are not the expected ones, 5 trust, 6 host, 7 cluster, 70 defect,
     130 interrupted.
     """
-
-
-for command in (
-    *(init, site_facts, verify_volume, repair, unpack_volumes),
-    *(verify, preflight, load, apply, check, status),
-):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from perimeter_installer.cli.preflight_command import need_of
 from perimeter_installer.cli.status_command import is_well, status_text
 from perimeter_installer.run.status import ClusterStatus, NodeStatus, RunStatus, SiteStatus
 
-COMMANDS = list(cli.commands)
+COMMANDS = list(cli.places)
 
 
 class Shell:

@@ -18,7 +18,7 @@ HEADING = "## Help, as the program prints it\n"
 
 def help_texts() -> str:
     parts = []
-    for words in ([], *([name] for name in cli.commands)):
+    for words in ([], *([name] for name in cli.places)):
         shown = CliRunner().invoke(
             cli, [*words, "--help"], prog_name="perimeter-install", terminal_width=100
         )

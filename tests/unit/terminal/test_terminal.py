@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
 
 import click
 import pytest
@@ -134,3 +137,19 @@ def test_sizes_durations_and_tables_read_well() -> None:
     assert (
         text_table(["a", "b"], [["long cell", "x"], ["y", ""]]) == "a          b\nlong cell  x\ny"
     )
+
+
+@pytest.mark.parametrize("program", ["perimeter_bundle", "perimeter_installer"])
+def test_every_command_is_found_under_its_own_name(program: str) -> None:
+    group = importlib.import_module(f"{program}.cli.main").cli
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        assert group.get_command(context, name).name == name
+    assert group.get_command(context, "fly") is None
+
+
+def test_a_command_does_not_import_what_others_need() -> None:
+    code = "import sys, perimeter_installer.cli.main, perimeter_bundle.cli.verify_command;"
+    code += "print(sorted({'kubernetes', 'paramiko', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
