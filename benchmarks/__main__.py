@@ -11,15 +11,22 @@ from pathlib import Path
 
 from rich.console import Console
 from tests.lab.state import LabError
+from tests.support.bundles import SmallBundle
 
-from benchmarks import report, tasks
+from benchmarks import line, loading, memory, report, tasks, verifying
+from benchmarks.carried import carry, make_views
 from benchmarks.content import ImageSet, Shape, make_set
 from benchmarks.peers import PEERS
 from benchmarks.place import BenchError, Place, open_place
 
 OUT = Path(__file__).resolve().parent / "out"
 MB = 1_000_000
-TASKS = ("collect", "collect-https")
+LINE = Shape("line", 40, 600, 500 * MB, 2000, 20 * MB)  # many small ones
+MANY = Shape("many", 50, 1000, 30 * MB, 1000, MB)
+TASKS = (
+    *("collect", "load", "again", "many", "verify", "memory", "line"),
+    *("collect-https", "load-https", "again-https"),
+)
 
 
 def main() -> int:
@@ -56,14 +63,41 @@ def _measure(place: Place, asked: argparse.Namespace, say: Callable[[str], None]
     say(f"set: {len(main_set.images)} images, {main_set.total_bytes / 1e9:.2f} GB")
     if "collect" in wanted:
         tasks.collect(bench, main_set)
+    if wanted & {"load", "load-https", "again", "again-https", "verify"}:
+        bundle = carried(place, main_set)
+    if "load" in wanted:
+        loading.load(bench, main_set, bundle)
+    if "again" in wanted:
+        loading.load_again(bench, main_set, bundle)
+    if "verify" in wanted:
+        verifying.verify(bench, main_set, bundle)
+    if "many" in wanted:
+        many = make_set(MANY, place.sets)
+        loading.load_again(bench, many, carried(place, many))
+    if "memory" in wanted:
+        small = make_set(shape_of(main_set.total_bytes // 3), place.sets)
+        memory.memory(bench, small, carried(place, small), main_set)
+    if "line" in wanted:
+        line.collect_far(bench, make_set(LINE, place.sets))
     if "collect-https" in wanted:
         tasks.collect(bench, main_set, tls=True, pairs=2)
+    if "load-https" in wanted:
+        loading.load(bench, main_set, bundle, tls=True, pairs=2)
+    if "again-https" in wanted:
+        loading.load_again(bench, main_set, bundle, tls=True)
     facts = _facts(bench, versions, main_set, time.monotonic() - begin)
     report.write_results(asked.out / "results.json", bench.rows, facts)
     (asked.out / "table.md").write_text(report.markdown(bench.rows))
     title = f"perimeter beside crane, skopeo, regctl, oras ({busy:.0%} of the machine busy before)"
     (asked.out / "benchmarks.svg").write_text(report.picture(bench.rows, title))
-    report.print_table(bench.rows, Console(file=sys.stdout))
+    report.print_table(bench.rows, Console(file=sys.stdout, width=150))
+
+
+def carried(place: Place, wanted: ImageSet) -> SmallBundle:
+    """A signed bundle of the set, and layouts for the peers beside it."""
+    bundle = carry(wanted, place.sets / f"bundle-{wanted.shape.key}")
+    make_views(wanted, bundle.root, bundle.root.parent / "views")
+    return bundle
 
 
 def shape_of(unique_bytes: int) -> Shape:

@@ -118,5 +118,6 @@ def _clear(place: Place) -> None:
     names.unlink(missing_ok=True)
     for folder in (place.work, place.home):
         shutil.rmtree(folder, ignore_errors=True)
-    for unfinished in place.sets.glob(".making-*"):
+    # a bundle is made for one run; sets are kept by their key, and complete when they have it
+    for unfinished in (*place.sets.glob(".making-*"), *place.sets.glob("bundle*")):
         shutil.rmtree(unfinished, ignore_errors=True)

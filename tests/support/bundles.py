@@ -271,13 +271,14 @@ def _fill(
     files = (kubeadm, storage, program) if kustomize else (kubeadm, storage)
     lock = Lock(release, number, (LINUX_AMD64,), images, (chart,), files, sources=(source,))
     items = [_image_item(image) for image in images]
-    for kind, pin, data, layer, component in (
+    artifacts: list[tuple[ItemKind, LockedChart | LockedFile | LockedSource, bytes, str, str]] = [
         (ItemKind.CHART, chart, chart_bytes, CHART_LAYER, chart.component),
         (ItemKind.FILE, kubeadm, kubeadm_bytes, FILE_LAYER, kubeadm.component),
         (ItemKind.MANIFEST, storage, objects, FILE_LAYER, storage.component),
         (ItemKind.SOURCE, source, tree_bytes, FILE_LAYER, "minio"),
         *([(ItemKind.FILE, program, kustomize, FILE_LAYER, "minio")] if kustomize else []),
-    ):
+    ]
+    for kind, pin, data, layer, component in artifacts:
         entry, payload = parts.artifact(data, layer)
         parts.name(entry, str(pin.reference))
         items.append(

@@ -1,0 +1,53 @@
+"""One process that collects: the functions that build calls, with what its options would give."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from perimeter_bundle.collect.assemble import write_index
+from perimeter_bundle.collect.pull import pull_blobs, pull_images
+from perimeter_bundle.collect.upstream import open_upstream
+from perimeter_bundle.collect.workspace import open_workspace
+from perimeter_bundle.format import layout
+from perimeter_bundle.format.files import write_file
+from perimeter_bundle.format.oci import LAYOUT_VERSION
+from perimeter_bundle.model.events import ignore_events
+from perimeter_bundle.model.lock import Lock
+from perimeter_bundle.registry.settings import DEFAULT_WORKERS, settings_from
+
+
+def collect(lock_path: Path, out: Path, mirror: str, ca_file: Path | None, workers: int) -> None:
+    """What build does between reading a lock and looking at charts, and the index."""
+    lock_bytes = lock_path.read_bytes()
+    lock = Lock.parse(lock_bytes)
+    unsafe = [mirror.rpartition("//")[2]] if "http://" in mirror else []
+    settings = settings_from(
+        environment={},
+        mirrors=[mirror],
+        ca_file=ca_file,
+        workers=workers,
+        unsafe_http_hosts=unsafe,
+    )
+    upstream = open_upstream(settings)
+    with open_workspace(out, lock, lock_bytes) as workspace:
+        images = pull_images(lock, upstream, workspace)
+        pull_blobs(lock, images, upstream, workspace, ignore_events)
+        write_file(out / layout.OCI_LAYOUT, LAYOUT_VERSION)
+        write_file(out / layout.INDEX, write_index(images, ()))
+
+
+def main() -> None:
+    """Collects once, in this process."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.collect_process")
+    parser.add_argument("lock", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("mirror", metavar="HOST=URL")
+    parser.add_argument("--ca-file", type=Path)
+    parser.add_argument("--workers", type=int, default=DEFAULT_WORKERS)
+    asked = parser.parse_args()
+    collect(asked.lock, asked.out, asked.mirror, asked.ca_file, asked.workers)
+
+
+if __name__ == "__main__":
+    main()
