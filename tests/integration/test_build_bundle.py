@@ -21,6 +21,7 @@ from perimeter_bundle.collect.workspace import open_workspace
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.discovery_file import parse_discovery
 from perimeter_bundle.format.manifest import BundleManifest, ItemKind
+from perimeter_bundle.format.oci import OciIndex
 from perimeter_bundle.format.signature import generate_key, sign_bundle
 from perimeter_bundle.format.trust import Trust
 from perimeter_bundle.format.verify import open_bundle
@@ -170,6 +171,36 @@ def test_a_finished_bundle_that_was_damaged_is_not_called_finished(
     with pytest.raises(IntegrityError) as caught:
         mini.build(lock, out)
     assert caught.value.code == "digest-mismatch"
+
+
+@pytest.mark.parametrize("what", ["layer", "manifest"])
+def test_a_finished_bundle_with_a_blob_of_another_size_is_not_called_finished(
+    mini: MiniUpstream, tmp_path: Path, what: str
+) -> None:
+    lock, out = mini.lock(), tmp_path / "out"
+    mini.build(lock, out)
+    layer = Digest.of_bytes(b"layer for linux/amd64")
+    index = OciIndex.parse((out / layout.INDEX).read_bytes())
+    damaged = layer if what == "layer" else index.manifests[0].digest
+    with (out / layout.blob_path(damaged)).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(IntegrityError) as caught:
+        mini.build(lock, out)
+    assert caught.value.code == "not-whole"
+    assert str(damaged) in caught.value.problems[0]
+
+
+def test_other_bytes_of_the_same_size_in_a_finished_bundle_are_found_by_deep(
+    mini: MiniUpstream, tmp_path: Path
+) -> None:
+    lock, out = mini.lock(), tmp_path / "out"
+    identity = mini.build(lock, out).identity
+    path = layout.blob_path(Digest.of_bytes(b"layer for linux/amd64"))
+    (out / path).write_bytes(b"LAYER for linux/amd64")
+    assert mini.build(lock, out).identity == identity
+    with pytest.raises(IntegrityError, match="not the bytes that were signed") as caught:
+        mini.build(lock, out, deep=True)
+    assert path in str(caught.value)
 
 
 # --- refused before anything is done ---------------------------------------------------------

@@ -107,6 +107,7 @@ class MiniUpstream:
         out: Path,
         *,
         skip_tag_check: bool = False,
+        deep: bool = False,
         more: Mapping[str, str] | None = None,
         build_cache: Path | None = None,
     ) -> BuildResult:
@@ -119,6 +120,7 @@ class MiniUpstream:
             environment={**self.pip_environment, **(more or {})},
             build_cache=build_cache,
             skip_tag_check=skip_tag_check,
+            deep=deep,
             requirements=self.requirements,
         )
         return build_bundle(request, self.upstream(), ignore_events)

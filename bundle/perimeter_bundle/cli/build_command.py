@@ -40,6 +40,11 @@ from perimeter_bundle.terminal.text import human_bytes
     is_flag=True,
     help="Build what is locked even if a tag stands for something else now.",
 )
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Hash every byte of a bundle that is finished already, not sizes and manifests alone.",
+)
 @workloads_option
 @build_cache_option
 @network_options
@@ -52,6 +57,7 @@ def build(
     lock_path: Path | None,
     out: Path,
     skip_tag_check: bool,
+    deep: bool,
     workloads_path: Path | None,
     build_cache: Path | None,
     ca_file: Path | None,
@@ -62,10 +68,10 @@ def build(
     """Fetches everything a lock pins and makes a bundle of it.
 
     Everything is fetched by digest. An interrupted build goes on where it stopped when the same
-    command is run again. The wheels for the jump host are fetched by pip, with its own settings
-    (pip.conf, PIP_INDEX_URL, PIP_CERT …). Images that are built from source are taken from the
-    build cache when they are what the lock pins, else compiled again, which must give the same
-    bytes. The same lock gives the same bytes.
+    command is run again; a finished bundle is known by its sizes and manifests. The wheels for the
+    jump host are fetched by pip, with its own settings (pip.conf, PIP_INDEX_URL, PIP_CERT …).
+    Images that are built from source are taken from the build cache when they are what the lock
+    pins, else compiled again, which must give the same bytes. The same lock gives the same bytes.
 
     \b
     Examples:
@@ -81,6 +87,7 @@ def build(
         out=out,
         environment=dict(os.environ),
         skip_tag_check=skip_tag_check,
+        deep=deep,
         build_cache=build_cache_folder(build_cache),
         ca_file=ca_file,
     )

@@ -95,6 +95,7 @@ class BuildRequest:
     skip_tag_check: bool = False
     requirements: Path | None = None  # folder of the requirement files; default: perimeter's own
     build_cache: Path | None = None  # where compiled images are kept; default: until this is done
+    deep: bool = False  # hash every byte of a bundle that is finished already
     ca_file: Path | None = None  # for the go command, which fetches by itself
 
 
@@ -160,6 +161,7 @@ def _finished(request: BuildRequest, on_event: OnEvent) -> BuildResult:
         own,
         (_requirements(request) / "install.txt").read_bytes(),
         on_event,
+        deep=request.deep,
     )
     on_event(Event(EventKind.NOTE, "", f"{request.out} is finished already; nothing was fetched"))
     return BuildResult(request.out, identity, manifest, _size(request.out))

@@ -1,4 +1,9 @@
-"""A bundle that was finished before: is it still what this build would give?"""
+"""A bundle that was finished before: is it still what this build would give?
+
+Blobs and the site's Python packages are there with their sizes, and everything else, manifests and
+configurations of images included, is hashed. Bytes that changed without a change of size are found
+by ``deep``, and by ``sign`` and ``verify``, which always hash everything.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,15 @@ from perimeter_bundle.catalog.values import Catalog, Release
 from perimeter_bundle.collect.content import catalog_files
 from perimeter_bundle.collect.own_wheel import OwnWheel
 from perimeter_bundle.format import layout
-from perimeter_bundle.format.files import list_tree, read_file
+from perimeter_bundle.format.agreement import blob_name_problems, closure_problems
+from perimeter_bundle.format.files import Tree, list_tree, read_file
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
-from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, check_hashes, check_tree
+from perimeter_bundle.format.oci import MAX_INDEX_BYTES, OciIndex
+from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, check_hashes, check_tree, some
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.events import OnEvent
+from perimeter_bundle.model.lock import Lock
 
 
 def is_finished(out: Path) -> bool:
@@ -30,8 +38,10 @@ def check_finished(
     own: OwnWheel,
     install_requirements: bytes,
     on_event: OnEvent,
+    *,
+    deep: bool = False,
 ) -> tuple[BundleManifest, Digest]:
-    """What a finished bundle says, and the digest of its SHA256SUMS.
+    """What a finished bundle says, and the digest of its SHA256SUMS; ``deep`` hashes all of it.
 
     Raises InputError[already-built] when this build would put other things into it, and
     IntegrityError when it is not whole any more.
@@ -51,9 +61,48 @@ def check_finished(
             hint="choose another --out, or remove the folder",
         )
     check_tree(tree, sums)
-    check_hashes(out, tree.files, sums, on_event=on_event)
+    hashed = {path: digest for path, digest in sums.digests.items() if deep or not _is_bulk(path)}
+    check_hashes(out, tree.files, Sums(hashed), on_event=on_event)
     manifest = BundleManifest.parse(read_file(out / layout.BUNDLE_MANIFEST, MAX_MANIFEST_BYTES))
+    _check_sizes(out, tree, sums, Lock.parse(lock_bytes), manifest)
     return manifest, Digest.of_bytes(sums_bytes)
+
+
+def _is_bulk(path: str) -> bool:
+    """Whether it is one of the many or large files whose sizes other files name."""
+    return path.startswith((f"{layout.BLOBS}/", f"{layout.PYTHON_INDEX}/"))
+
+
+def _check_sizes(out: Path, tree: Tree, sums: Sums, lock: Lock, manifest: BundleManifest) -> None:
+    """Raises IntegrityError[not-whole] unless all that is bulk is there with its size."""
+    index = OciIndex.parse(read_file(out / layout.INDEX, MAX_INDEX_BYTES))
+    blobs = {
+        digest: tree.files[path]
+        for path, digest in sums.digests.items()
+        if path.startswith(f"{layout.BLOBS}/")
+    }
+
+    def read(digest: Digest, limit_bytes: int) -> bytes:
+        path = layout.blob_path(digest)
+        data = read_file(out / path, limit_bytes)
+        found = digest.of_same_kind(data)
+        if found != digest:
+            raise IntegrityError("digest-mismatch", f"{path} holds {found}")
+        return data
+
+    problems = blob_name_problems(sums)
+    problems += closure_problems(lock, manifest, index, blobs, read)
+    for package in lock.packages:
+        path = layout.python_package_path(package.filename)
+        if tree.files.get(path) != package.size_bytes:
+            problems.append(f"{path}: {tree.files.get(path)} bytes, locked {package.size_bytes}")
+    if problems:
+        raise IntegrityError(
+            "not-whole",
+            f"the finished bundle in {out} is not whole any more",
+            problems=some(problems),
+            hint="the disc lost something, or somebody wrote to it: remove the folder, build again",
+        )
 
 
 def _wanted_content(
