@@ -37,6 +37,10 @@ class ItemKind(Enum):
         return self not in (ItemKind.WHEEL, ItemKind.COLLECTION)
 
 
+# what playbooks are given a path to, so it must lie there as a file
+PLAYBOOK_KINDS = (ItemKind.FILE, ItemKind.MANIFEST, ItemKind.CHART)
+
+
 @dataclass(frozen=True, slots=True)
 class BundleComponent:
     """One component of the release, in the order in which they are installed."""

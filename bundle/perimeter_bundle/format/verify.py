@@ -4,7 +4,8 @@
  2. SHA256SUMS is there and strictly written: sorted, each path once, nothing that climbs out.
  3. Its exact bytes are signed by enough distinct trusted keys of each role. signatures/ holds
     nothing but signatures, and none that bears a trusted key's name is bad.
- 4. Exactly the listed files are there: none missing, none added, plain files only.
+ 4. Exactly the listed files are there: none missing, none added, plain files only; what the folder
+    lacks may lie in volumes of this very bundle (format/volumes/read.py says what must hold).
  5. Every file has its listed digest. With BlobBytes.LATER those below blobs/ are left to whoever
     uses them; they are there, with the size their manifest names (4 and 9).
  6. Every blob's name is the digest of its bytes.
@@ -40,13 +41,14 @@ from perimeter_bundle.format.agreement import (
     lock_problems,
 )
 from perimeter_bundle.format.extent import Extent
-from perimeter_bundle.format.files import Tree, list_tree, read_file
+from perimeter_bundle.format.files import read_file
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
 from perimeter_bundle.format.oci import MAX_INDEX_BYTES, OciIndex
 from perimeter_bundle.format.signers import check_signers
 from perimeter_bundle.format.strict_json import parse_object
-from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, check_hashes, check_tree, some
+from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, some
 from perimeter_bundle.format.trust import Role, Trust, TrustedKey
+from perimeter_bundle.format.volumes.held import Held, hold
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError, PerimeterError, TrustError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
@@ -76,7 +78,7 @@ class VerifiedBundle:
     identity: Digest  # of SHA256SUMS; names this very bundle
     signers: tuple[TrustedKey, ...]
     sums: Sums
-    sizes: Mapping[str, int]  # bytes of every listed file by its path
+    held: Held  # where its bytes lie
     blobs: BlobBytes
     maker: object = field(repr=False, compare=False)
 
@@ -84,21 +86,32 @@ class VerifiedBundle:
         if self.maker is not _MAKER:
             raise TypeError("only open_bundle() makes a VerifiedBundle")
 
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of every listed file by its path."""
+        return self.held.sizes
+
     def blob(self, digest: Digest) -> Path:
-        """Where a blob lies; raises InputError[not-in-bundle]."""
+        """The file a blob is; raises InputError[not-in-bundle], or [not-unpacked] in volumes."""
         return self.path(layout.blob_path(digest))
 
     def extents(self, digest: Digest) -> tuple[Extent, ...]:
         """Where a blob's bytes lie, in order; raises InputError[not-in-bundle]."""
-        return (Extent(self.blob(digest), 0, self.sizes[layout.blob_path(digest)]),)
+        return self.held.extents(self._listed(layout.blob_path(digest)))
 
     def path(self, name: str) -> Path:
-        """A listed file, or a folder that holds one; raises InputError[not-in-bundle]."""
+        """A listed file, or a folder that holds one.
+
+        Raises InputError[not-in-bundle], or [not-unpacked] for a file that lies in volumes.
+        """
+        return self.held.path(self._listed(name))
+
+    def _listed(self, name: str) -> str:
         if name not in self.sums.digests and not any(self.files_below(name)):
             raise InputError(
                 "not-in-bundle", f"{name} is not in this bundle", context={"bundle": self.root}
             )
-        return self.root / name
+        return name
 
     def files_below(self, folder: str) -> Iterator[str]:
         """Path of each listed file in ``folder`` and below, sorted."""
@@ -110,20 +123,20 @@ class VerifiedBundle:
         Raises InputError[not-in-bundle], or IntegrityError[digest-mismatch] when it is not what was
         signed: a blob not checked before, or a file changed since.
         """
-        return _read_listed(self.path(name), name, self.sums, self.sizes.get(name, 0))
+        return _read_listed(self.held, self._listed(name), self.sums, self.sizes.get(name, 0))
 
     def check_blobs(self, digests: Iterable[Digest], on_event: OnEvent = ignore_events) -> None:
         """Hashes these blobs unless opening the bundle did: for programs that read them by path.
 
-        Raises InputError[not-in-bundle], IntegrityError[digest-mismatch].
+        Raises InputError[not-in-bundle] or [not-unpacked], IntegrityError[digest-mismatch].
         """
-        if self.blobs is BlobBytes.NOW:
-            return
         names = sorted({layout.blob_path(digest) for digest in digests})
         for name in names:
             self.path(name)
+        if self.blobs is BlobBytes.NOW:
+            return
         wanted = Sums({name: self.sums.digests[name] for name in names})
-        check_hashes(self.root, self.sizes, wanted, on_event=on_event)
+        self.held.check(wanted, on_event=on_event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +200,7 @@ def open_bundle(
     root: Path,
     trust: Trust,
     *,
+    volumes: Sequence[Path] = (),
     allow_older: bool = False,
     blobs: BlobBytes = BlobBytes.NOW,
     installer_version: str = __version__,
@@ -195,10 +209,14 @@ def open_bundle(
 ) -> VerifiedBundle:
     """The bundle at ``root``, verified; the only maker of a VerifiedBundle.
 
+    ``volumes`` (files, or folders of them) hold what the folder lacks.
+
     Raises IntegrityError or TrustError at the first step that does not hold; everything that step
     finds is in it. ``allow_older`` lets step 10 pass with a warning.
     """
-    opening = _Opening(root, trust, allow_older, installer_version, on_event, workers, blobs)
+    opening = _Opening(
+        root, trust, volumes, allow_older, installer_version, on_event, workers, blobs
+    )
     for _, _, step in _STEPS:
         step(opening)
     return opening.bundle()
@@ -208,13 +226,14 @@ def verify_report(
     root: Path,
     trust: Trust,
     *,
+    volumes: Sequence[Path] = (),
     allow_older: bool = False,
     installer_version: str = __version__,
     on_event: OnEvent = ignore_events,
     workers: int | None = None,
 ) -> VerifyReport:
     """Like open_bundle, step by step for people: nothing is raised that a step found."""
-    opening = _Opening(root, trust, allow_older, installer_version, on_event, workers)
+    opening = _Opening(root, trust, volumes, allow_older, installer_version, on_event, workers)
     results: list[StepResult] = []
     failed = False
     for number, title, step in _STEPS:
@@ -236,6 +255,7 @@ class _Opening:
         self,
         root: Path,
         trust: Trust,
+        volumes: Sequence[Path],
         allow_older: bool,
         installer_version: str,
         on_event: OnEvent,
@@ -244,6 +264,7 @@ class _Opening:
     ) -> None:
         self.root = root.resolve()
         self.trust = trust
+        self.volumes = volumes
         self.allow_older = allow_older
         self.installer_version = installer_version
         self.on_event = on_event
@@ -252,7 +273,7 @@ class _Opening:
         self.sums_bytes = b""
         self.signers: tuple[TrustedKey, ...] = ()
         self.sums: Sums
-        self.tree: Tree
+        self.held: Held
         self.index: OciIndex
         self.manifest: BundleManifest
         self.lock: Lock
@@ -266,7 +287,7 @@ class _Opening:
             identity=Digest.of_bytes(self.sums_bytes),
             signers=self.signers,
             sums=self.sums,
-            sizes={path: self.tree.files[path] for path in self.sums.digests},
+            held=self.held,
             blobs=self.blobs,
             maker=_MAKER,
         )
@@ -298,16 +319,16 @@ class _Opening:
         return f"signed by {names}{unknown}"
 
     def check_files(self) -> str:  # 4
-        self.tree = list_tree(self.root)
-        check_tree(self.tree, self.sums)
-        return f"{len(self.sums.digests)} files, none missing, none added"
+        self.held = hold(self.root, self.volumes, self.sums, Digest.of_bytes(self.sums_bytes))
+        inside = f", {len(self.held.runs)} of them in volumes" if self.held.runs else ""
+        return f"{len(self.sums.digests)} files{inside}, none missing, none added"
 
     def check_bytes(self) -> str:  # 5
         later = dict(self._blobs()) if self.blobs is BlobBytes.LATER else {}
         now = Sums({path: one for path, one in self.sums.digests.items() if path not in later})
-        check_hashes(self.root, self.tree.files, now, on_event=self.on_event, workers=self.workers)
-        said = f"{sum(self.tree.files[path] for path in now.digests)} bytes as listed"
-        left = sum(self.tree.files[path] for path in later)
+        self.held.check(now, on_event=self.on_event, workers=self.workers)
+        said = f"{sum(self.held.sizes[path] for path in now.digests)} bytes as listed"
+        left = sum(self.held.sizes[path] for path in later)
         if not later:
             return said
         left_said = f"{left} bytes of blobs are checked as they are used"
@@ -345,7 +366,7 @@ class _Opening:
         return f"{len(self.manifest.items)} items"
 
     def check_closure(self) -> str:  # 9
-        sizes = {digest: self.tree.files[path] for path, digest in self._blobs()}
+        sizes = {digest: self.held.sizes[path] for path, digest in self._blobs()}
         problems = closure_problems(self.lock, self.manifest, self.index, sizes, self._read_blob)
         _refuse("incomplete", "images or artifacts are not complete", problems)
         return f"{len(self.index.manifests)} names, all complete"
@@ -373,16 +394,15 @@ class _Opening:
     def _read(self, path: str, max_bytes: int) -> bytes:
         if path not in self.sums.digests:
             raise IntegrityError("missing-file", f"the bundle holds no {path}")
-        return _read_listed(self.root / path, path, self.sums, max_bytes)
+        return _read_listed(self.held, path, self.sums, max_bytes)
 
     def _read_blob(self, digest: Digest, max_bytes: int) -> bytes:
-        path = layout.blob_path(digest)
-        return _read_listed(self.root / path, path, self.sums, max_bytes)
+        return _read_listed(self.held, layout.blob_path(digest), self.sums, max_bytes)
 
 
-def _read_listed(path: Path, name: str, sums: Sums, max_bytes: int) -> bytes:
+def _read_listed(held: Held, name: str, sums: Sums, max_bytes: int) -> bytes:
     """The bytes of a file that must have its listed digest now, too."""
-    data = read_file(path, max_bytes)
+    data = held.read(name, max_bytes)
     found, expected = Digest.of_bytes(data), sums.digests.get(name)
     if found != expected:
         raise IntegrityError(

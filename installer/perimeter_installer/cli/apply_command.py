@@ -16,6 +16,7 @@ from perimeter_installer.cli.options import (
     site_option,
     trust_option,
     verified,
+    volumes_option,
 )
 from perimeter_installer.plan.steps import STEP_NAMES, Step
 from perimeter_installer.run.apply import ApplyOptions, ApplyReport, plan_apply
@@ -26,6 +27,7 @@ from perimeter_installer.site.load import load as load_site
 @click.command()
 @site_option
 @bundle_option(required=True)
+@volumes_option
 @trust_option
 @allow_older_option
 @password_option
@@ -43,6 +45,7 @@ def apply(
     output: Output,
     site_path: Path,
     bundle_path: Path,
+    volumes: tuple[Path, ...],
     trust_path: Path | None,
     allow_older: bool,
     password_file: Path | None,
@@ -65,7 +68,9 @@ def apply(
       perimeter-install apply --bundle /media/disc/2026.11 --step network
     """
     site = load_site(site_path)
-    bundle = verified(output, bundle_path, trust_path, site_path, allow_older=allow_older)
+    bundle = verified(
+        output, bundle_path, trust_path, site_path, volumes=volumes, allow_older=allow_older
+    )
     options = ApplyOptions(
         check=check,
         only=only,

@@ -16,6 +16,7 @@ from perimeter_installer.cli.options import (
     site_option,
     trust_option,
     verified,
+    volumes_option,
 )
 from perimeter_installer.report.text import to_text
 from perimeter_installer.report.write import write_report
@@ -27,6 +28,7 @@ REPORT_FOLDER = "reports"
 @click.command()
 @site_option
 @bundle_option(required=True)
+@volumes_option
 @trust_option
 @allow_older_option
 @click.option(
@@ -47,6 +49,7 @@ def check(
     output: Output,
     site_path: Path,
     bundle_path: Path,
+    volumes: tuple[Path, ...],
     trust_path: Path | None,
     allow_older: bool,
     nodes_off: tuple[str, ...],
@@ -66,7 +69,9 @@ def check(
       perimeter-install check --json | jq '.checks[] | select(.outcome == "failed")'
     """
     site = load_site(site_path)
-    bundle = verified(output, bundle_path, trust_path, site_path, allow_older=allow_older)
+    bundle = verified(
+        output, bundle_path, trust_path, site_path, volumes=volumes, allow_older=allow_older
+    )
     with output.reporter() as reporter:
         report = run_check(
             site, bundle, options=CheckOptions(nodes_off=nodes_off), on_event=reporter.on_event

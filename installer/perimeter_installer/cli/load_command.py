@@ -16,6 +16,7 @@ from perimeter_installer.cli.options import (
     site_option,
     trust_option,
     verified,
+    volumes_option,
 )
 from perimeter_installer.load.load import load_bundle
 from perimeter_installer.load.report import LoadReport, ReplicaReport
@@ -26,6 +27,7 @@ from perimeter_installer.site.load import load as load_site
 @click.command()
 @site_option
 @bundle_option(required=True)
+@volumes_option
 @trust_option
 @allow_older_option
 @password_option
@@ -35,6 +37,7 @@ def load(
     output: Output,
     site_path: Path,
     bundle_path: Path,
+    volumes: tuple[Path, ...],
     trust_path: Path | None,
     allow_older: bool,
     password_file: Path | None,
@@ -52,7 +55,9 @@ def load(
       perimeter-install load --bundle /media/disc/2026.11 --check
     """
     site = load_site(site_path)
-    bundle = verified(output, bundle_path, trust_path, site_path, allow_older=allow_older)
+    bundle = verified(
+        output, bundle_path, trust_path, site_path, volumes=volumes, allow_older=allow_older
+    )
     with output.reporter() as reporter:
         secrets = open_secrets(
             site, password_file=password_file, check=check, on_event=reporter.on_event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -42,6 +42,14 @@ def bundle_option(*, required: bool) -> Callable[[Callable[P, R]], Callable[P, R
     )
 
 
+volumes_option = click.option(
+    "--volumes",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    envvar="PERIMETER_VOLUMES",
+    help="Volumes that hold what the folder lacks: a file, or a folder of them; may be repeated.",
+)
+
 trust_option = click.option(
     "--trust",
     "trust_path",
@@ -78,6 +86,7 @@ def verified(
     trust_path: Path | None,
     site_path: Path,
     *,
+    volumes: Sequence[Path] = (),
     allow_older: bool = False,
 ) -> VerifiedBundle:
     """The bundle, verified now; its blobs, which are nearly all of it, as they are used.
@@ -90,6 +99,7 @@ def verified(
         return open_bundle(
             bundle_path,
             trust,
+            volumes=volumes,
             allow_older=allow_older,
             blobs=BlobBytes.LATER,
             on_event=reporter.on_event,

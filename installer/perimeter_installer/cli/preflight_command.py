@@ -10,7 +10,13 @@ from perimeter_bundle.format.verify import VerifiedBundle
 from perimeter_bundle.model.errors import ExitStatus
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.terminal.options import Output, common_options
-from perimeter_installer.cli.options import bundle_option, site_option, trust_option, verified
+from perimeter_installer.cli.options import (
+    bundle_option,
+    site_option,
+    trust_option,
+    verified,
+    volumes_option,
+)
 from perimeter_installer.preflight.checks import RoomNeed
 from perimeter_installer.preflight.run import preflight as run_preflight
 from perimeter_installer.site.load import load as load_site
@@ -19,6 +25,7 @@ from perimeter_installer.site.load import load as load_site
 @click.command()
 @site_option
 @bundle_option(required=False)
+@volumes_option
 @trust_option
 @click.option("--all", "everything", is_flag=True, help="Show what is in order too.")
 @common_options
@@ -26,6 +33,7 @@ def preflight(
     output: Output,
     site_path: Path,
     bundle_path: Path | None,
+    volumes: tuple[Path, ...],
     trust_path: Path | None,
     everything: bool,
 ) -> ExitStatus:
@@ -42,7 +50,7 @@ def preflight(
     site = load_site(site_path)
     need = RoomNeed()
     if bundle_path is not None:
-        need = need_of(verified(output, bundle_path, trust_path, site_path))
+        need = need_of(verified(output, bundle_path, trust_path, site_path, volumes=volumes))
     with output.reporter() as reporter:
         report = run_preflight(site, need, on_event=reporter.on_event)
     output.result(report.to_dict(), report.text(everything=everything))

@@ -17,12 +17,14 @@ from perimeter_installer.cli.options import (
     site_option,
     trust_at,
     trust_option,
+    volumes_option,
 )
 
 
 @click.command()
 @site_option
 @bundle_option(required=True)
+@volumes_option
 @trust_option
 @allow_older_option
 @common_options
@@ -30,6 +32,7 @@ def verify(
     output: Output,
     site_path: Path,
     bundle_path: Path,
+    volumes: tuple[Path, ...],
     trust_path: Path | None,
     allow_older: bool,
 ) -> ExitStatus:
@@ -47,7 +50,11 @@ def verify(
     refuse_missing_bundle(bundle_path)
     with output.reporter() as reporter:
         report = verify_report(
-            bundle_path, trust, allow_older=allow_older, on_event=reporter.on_event
+            bundle_path,
+            trust,
+            volumes=volumes,
+            allow_older=allow_older,
+            on_event=reporter.on_event,
         )
     output.result(report.to_dict(), report.to_text())
     if report.error:

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from perimeter_bundle.format import layout
-from perimeter_bundle.format.manifest import BundleItem, BundleManifest, ItemKind
+from perimeter_bundle.format.manifest import PLAYBOOK_KINDS, BundleItem, BundleManifest, ItemKind
 from perimeter_bundle.format.oci import OciIndex, parse_manifest
 from perimeter_bundle.format.verify import VerifiedBundle
 from perimeter_bundle.model.digest import Digest
@@ -144,7 +144,7 @@ def _files(facts: BundleFacts, replicas: tuple[RegistryEndpoint, ...]) -> Variab
 
 def playbook_items(manifest: BundleManifest) -> Iterator[BundleItem]:
     """The items whose payload playbooks are given a path to."""
-    for kind in (ItemKind.FILE, ItemKind.MANIFEST, ItemKind.CHART):
+    for kind in PLAYBOOK_KINDS:
         yield from manifest.items_of(kind)
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from perimeter_bundle.format.disc import disc_errors, refuse_without_room
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import Tree, list_tree, read_file
-from perimeter_bundle.format.layout import BUNDLE_MANIFEST, SUMS
-from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
+from perimeter_bundle.format.layout import BUNDLE_MANIFEST, SUMS, blob_path
+from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, PLAYBOOK_KINDS, BundleManifest
 from perimeter_bundle.format.signers import read_signatures
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, check_tree
 from perimeter_bundle.format.volumes.check import wrong_bytes
@@ -200,7 +200,14 @@ def read_contents(bundle: Path) -> Contents:
     common = [Member(SUMS, len(sums_bytes), Digest.of_bytes(sums_bytes))]
     for path in sorted(signatures):
         common.append(Member(path, len(signatures[path]), Digest.of_bytes(signatures[path])))
-    return Contents(release, common[0].digest, _files(sums, tree), tuple(common))
+    early = (item.payload for kind in PLAYBOOK_KINDS for item in manifest.items_of(kind))
+    return Contents(
+        release,
+        common[0].digest,
+        _files(sums, tree),
+        tuple(common),
+        frozenset(blob_path(payload) for payload in early),
+    )
 
 
 def _files(sums: Sums, tree: Tree) -> dict[str, tuple[int, Digest]]:

@@ -1,8 +1,9 @@
 """Which file goes into which volume. Pure: same files and same size, same volumes.
 
 1. SHA256SUMS and the signatures go into every volume, so that each is checkable alone.
-2. Everything but blobs comes first, so volume 1 is what a closed site starts from.
-3. Blobs follow, the largest first, each into the first volume with room for it.
+2. Everything but blobs comes first, then the blobs that playbooks need as files: so volume 1 is
+   what a closed site starts from.
+3. Other blobs follow, the largest first, each into the first volume with room for it.
 4. What is larger than an empty volume is cut in pieces that fill volumes of their own; smaller
    files fill up the last of them.
 """
@@ -44,6 +45,7 @@ class Contents:
     identity: Digest
     files: Mapping[str, tuple[int, Digest]]
     common: tuple[Member, ...]  # SHA256SUMS, then the signatures
+    early: frozenset[str] = frozenset()  # blobs that are needed as files
 
 
 @dataclass(slots=True)
@@ -88,7 +90,10 @@ def _in_order(contents: Contents) -> Iterator[Member]:
     others = [file for file in files if not file.path.startswith(f"{BLOBS}/")]
     blobs = [file for file in files if file.path.startswith(f"{BLOBS}/")]
     yield from sorted(others, key=lambda file: file.path.encode())
-    yield from sorted(blobs, key=lambda file: (-file.size_bytes, file.path.encode()))
+    yield from sorted(
+        blobs,
+        key=lambda file: (file.path not in contents.early, -file.size_bytes, file.path.encode()),
+    )
 
 
 def _place(member: Member, bins: list[_Bin], room: int, release: str) -> None:
