@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -99,7 +100,7 @@ class FileFetcher:
             return download(
                 lambda headers: self._open(address, headers, f"fetching {wanted.task}"),
                 target,
-                wanted,
+                replace(wanted, host=urlsplit(address).hostname or ""),
                 retrier=self.retrier,
                 on_event=on_event or self.on_event,
                 verified=verified,

@@ -24,7 +24,8 @@ class Event:
     """One report; ``task`` is a stable name: ``quay.io/minio/minio:X``, ``registry/n1``.
 
     A task that ends (FINISH, SKIP, FAIL) ends everything below it: ``node`` ends ``node/n1``.
-    ``where`` names the hosts that ``message`` is about.
+    ``where`` names the hosts that ``message`` is about; ``host`` is the one that the bytes of this
+    task come from or go to: one that falls silent while others go on is named.
     """
 
     kind: EventKind
@@ -35,6 +36,7 @@ class Event:
     done_items: int | None = None
     total_items: int | None = None
     where: tuple[str, ...] = ()
+    host: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """The event as one JSON line; fields without a value are left out."""
@@ -47,6 +49,7 @@ class Event:
             "done_items": self.done_items,
             "total_items": self.total_items,
             "where": list(self.where) or None,
+            "host": self.host or None,
         }
         return {key: value for key, value in pairs.items() if value is not None}
 

@@ -9,6 +9,7 @@ review it, and from then on nobody is asked again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -118,7 +119,7 @@ class RegistryClient:
                     endpoint, url, headers, f"fetching {wanted.task}", frozenset({416})
                 ),
                 target,
-                wanted,
+                replace(wanted, host=endpoint.host),
                 retrier=self.retrier,
                 on_event=on_event or self.on_event,
                 verified=verified,

@@ -45,6 +45,7 @@ class Wanted:
     digest: Digest
     size_bytes: int | None
     limit_bytes: int = MAX_BLOB_BYTES
+    host: str = ""  # who sends it
 
     @property
     def most_bytes(self) -> int:

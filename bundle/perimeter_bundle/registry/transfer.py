@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ from perimeter_bundle.registry.part_file import (
 from perimeter_bundle.registry.retry import MIB, Failure, FailureKind, Retrier
 
 EVENT_EVERY_BYTES = 4 * MIB
+EVENT_EVERY_S = 1.0  # a slow host must not look like one that sends nothing
 
 # Opens the source with these headers. Statuses 200, 206 and 416 come back; Failure or a final
 # error is raised for others.
@@ -197,10 +199,14 @@ def _fetch_rest(open_source: OpenSource, part: PartFile, wanted: Wanted, on_even
         promised = answer.length_bytes
         before = part.bytes_done
         # one byte more than wanted is enough to see that too much comes
+        told_s = time.monotonic()
         for size in answer.pieces(lambda: part.room(wanted.most_bytes - part.bytes_done + 1)):
             _refuse_too_much(part.bytes_done + size, part, wanted, answer)
             part.took(size)  # 1.
-            if part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES:
+            now_s = time.monotonic()
+            is_much = part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES
+            if is_much or now_s - told_s >= EVENT_EVERY_S:
+                told_s = now_s
                 part.reported_bytes = part.bytes_done
                 on_event(transfer_event(EventKind.PROGRESS, wanted, part.bytes_done))
         got = part.bytes_done - before
@@ -271,4 +277,6 @@ def refuse_larger(size: int, limit: int, task: str, answer: Answer) -> None:
 
 def transfer_event(kind: EventKind, wanted: Wanted, done: int) -> Event:
     """How far ``wanted`` has come."""
-    return Event(kind, wanted.task, done_bytes=done, total_bytes=wanted.size_bytes)
+    return Event(
+        kind, wanted.task, done_bytes=done, total_bytes=wanted.size_bytes, host=wanted.host
+    )

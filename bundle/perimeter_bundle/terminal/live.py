@@ -39,6 +39,9 @@ class LiveView:
                 ("", _name_below(one, running, name_width), _text_below(one, running, now_s))
                 for one in under
             ]
+        stalled = plain.stalls(tasks, now_s).removeprefix("; ")
+        if stalled:
+            rows.insert(0, ("!", "", _text(stalled, style="yellow")))
         hidden = len(rows) - height
         if hidden > 0:
             rows = [*rows[: height - 1], ("", "", _text(f"… and {hidden + 1} more"))]

@@ -28,9 +28,16 @@ def due_lines(tasks: Tasks, now_s: float) -> list[str]:
         due = [max(speakers, key=lambda running: running.changed_s)]
         due = due if quiet_s >= LIFE_EVERY_S else []
         more = f" (and {len(speakers) - 1} more)"
+    more += stalls(tasks, now_s)
     for running in due:
         running.said, running.said_s = running.event.message, now_s
     return [f"  {line(running, now_s)}{more}" for running in due]
+
+
+def stalls(tasks: Tasks, now_s: float) -> str:
+    """``; stalled: quay.io for 32 s``: who is silent while others go on; empty when nobody is."""
+    named = [f"{host} for {human_duration(for_s)}" for host, for_s in tasks.stalled(now_s)]
+    return f"; stalled: {', '.join(named)}" if named else ""
 
 
 def line(running: Running, now_s: float) -> str:
@@ -59,11 +66,11 @@ def pace(running: Running, now_s: float) -> str:
     silent_s = running.silent_s(now_s)
     if silent_s >= LIFE_EVERY_S:
         return f"nothing for {human_duration(silent_s)}"
-    total = running.event.total_bytes
-    if total is None or speed <= 0:
+    if running.event.total_bytes is None or speed <= 0:
         return since
-    left_s = (total - running.done_bytes) / speed
-    return f"{human_bytes(round(speed))}/s, about {human_duration(left_s)} left"
+    left_s = running.left_s(now_s)
+    left = "" if left_s is None else f", about {human_duration(left_s)} left"
+    return f"{human_bytes(round(speed))}/s{left}"
 
 
 def is_folded(event: Event, speaker: Running | None) -> bool:

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from perimeter_bundle.model.events import Event, EventKind
+from perimeter_bundle.terminal.estimate import Estimator
 
 SPEED_OVER_S = 15.0  # speeds are means over this long, so that they stand still enough to be read
 SAMPLE_EVERY_S = 0.9
+STALLED_AFTER_S = 10.0
+GOES_ON_S = 5.0  # who has sent something within that goes on
 
 
 @dataclass(slots=True)
@@ -30,6 +33,7 @@ class Running:
     done_bytes: int | None = None
     moved_s: float = 0.0  # when a byte came last
     samples: deque[tuple[float, int]] = field(default_factory=deque)
+    estimator: Estimator = field(default_factory=Estimator)
 
     @property
     def task(self) -> str:
@@ -51,6 +55,7 @@ class Running:
             event,
             message=event.message or before.message,
             where=event.where if event.message else before.where,
+            host=event.host or before.host,
             done_bytes=_known(event.done_bytes, before.done_bytes),
             total_bytes=_known(event.total_bytes, before.total_bytes),
             done_items=_known(event.done_items, before.done_items),
@@ -65,6 +70,7 @@ class Running:
             self.samples.clear()  # it started over
         if done_bytes != self.done_bytes:
             self.done_bytes, self.moved_s = done_bytes, now_s
+        self.estimator.take(now_s, self.done_bytes, self.event.done_items or 0)
         if not self.samples or now_s - self.samples[-1][0] >= SAMPLE_EVERY_S:
             self.samples.append((now_s, self.done_bytes))
         while len(self.samples) > 2 and now_s - self.samples[0][0] > SPEED_OVER_S:
@@ -77,6 +83,14 @@ class Running:
         began_s, began_bytes = self.samples[0]
         return (self.done_bytes - began_bytes) / (now_s - began_s) if now_s > began_s else None
 
+    def left_s(self, now_s: float) -> float | None:
+        """Seconds until all its bytes are there; None while nothing can be said."""
+        event = self.event
+        if self.done_bytes is None or event.total_bytes is None:
+            return None
+        items = (event.done_items or 0, event.total_items or 0)
+        return self.estimator.left_s(now_s, self.done_bytes, event.total_bytes, *items)
+
     def silent_s(self, now_s: float) -> float:
         """How long not one byte has come."""
         return now_s - self.moved_s
@@ -87,6 +101,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: dict[str, Running] = {}
+        self._host_moved_s: dict[str, float] = {}  # when a byte came from a host last
 
     def __iter__(self) -> Iterator[Running]:
         return iter(self._running.values())
@@ -97,6 +112,7 @@ class Tasks:
     def take(self, event: Event, now_s: float) -> None:
         """A START or a PROGRESS."""
         running = self._running.get(event.task)
+        self._take_host(event, running, now_s)
         if running is None:
             running = Running(event, now_s, now_s, now_s, said_s=now_s)
             self._running[event.task] = running
@@ -129,6 +145,24 @@ class Tasks:
     def spoken_for(self, speaker: Running) -> list[Running]:
         """The tasks that ``speaker`` speaks for."""
         return [running for running in self if self._speaker(running) is speaker]
+
+    def stalled(self, now_s: float) -> list[tuple[str, float]]:
+        """Hosts silent for so many seconds while others go on, the longest first."""
+        waiting = {running.event.host for running in self if running.event.host}
+        silent = {host: now_s - self._host_moved_s[host] for host in waiting}
+        late = [(host, for_s) for host, for_s in silent.items() if for_s >= STALLED_AFTER_S]
+        goes_on = any(for_s < GOES_ON_S for for_s in silent.values())
+        return sorted(late, key=lambda one: -one[1]) if goes_on else []
+
+    def _take_host(self, event: Event, running: Running | None, now_s: float) -> None:
+        host = event.host or (running.event.host if running else "")
+        if not host:
+            return
+        before = running.event.done_bytes if running else None
+        begins = host not in {one.event.host for one in self}
+        moved = event.kind is EventKind.PROGRESS and (event.done_bytes or 0) > (before or 0)
+        if begins or moved:
+            self._host_moved_s[host] = now_s
 
     def measure(self, now_s: float) -> None:
         """Notes how far every task is, that of many files with the files under way."""

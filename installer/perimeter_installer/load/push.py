@@ -102,7 +102,7 @@ def fill_replica(
 
     Raises what PushClient raises, and IntegrityError[name-mismatch] when the last look fails.
     """
-    progress = _Progress(f"registry/{client.endpoint.name}", on_event)
+    progress = _Progress(client.endpoint.name, on_event)
     client.ping()
     missing = survey(client, content, _exactly)
     progress.start(content, missing)
@@ -151,8 +151,8 @@ class _Counts:
 class _Progress:
     """Turns bytes of several threads into events with absolute numbers."""
 
-    def __init__(self, task: str, on_event: OnEvent) -> None:
-        self._task = task
+    def __init__(self, replica: str, on_event: OnEvent) -> None:
+        self._task, self._replica = f"registry/{replica}", replica
         self._on_event = on_event
         self._lock = threading.Lock()
         self._done = 0
@@ -168,6 +168,7 @@ class _Progress:
                 self._task,
                 f"{len(missing.blobs)} of {len(content.blobs)} blobs to send",
                 total_bytes=self._total,
+                host=self._replica,
             )
         )
 
@@ -175,7 +176,11 @@ class _Progress:
         with self._lock:
             self._done += count
             event = Event(
-                EventKind.PROGRESS, self._task, done_bytes=self._done, total_bytes=self._total
+                EventKind.PROGRESS,
+                self._task,
+                done_bytes=self._done,
+                total_bytes=self._total,
+                host=self._replica,
             )
             self._on_event(event)
 

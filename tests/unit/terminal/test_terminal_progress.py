@@ -127,7 +127,7 @@ def test_bytes_have_a_speed_and_an_end_in_sight() -> None:
         shown.tell(EventKind.PROGRESS, "registry/n1", done_bytes=second * 40 * MIB)
         shown.passes(1)
     assert shown.lines() == [
-        "  registry/n1: 360.0 of 1000.0 MiB, 36.0 MiB/s, about 17 s left",
+        "  registry/n1: 360.0 of 1000.0 MiB, 36.0 MiB/s, about 16 s left",
     ]
 
 
@@ -139,6 +139,78 @@ def test_bytes_that_do_not_come_are_said_not_to_come() -> None:
     assert shown.lines()[-1] == "  quay.io/a/b:1: 1.0 of 2.0 MiB, nothing for 30 s"
 
 
+def two_hosts(shown: Shown, seconds: int) -> None:
+    """A fetch from two hosts, of which the first sends nothing."""
+    whole = {"done_bytes": 0, "total_bytes": 500 * MIB, "done_items": 0, "total_items": 9}
+    shown.tell(EventKind.START, "fetch", **whole)
+    for host in ("quay.io", "ghcr.io"):
+        total = {"done_bytes": 0, "total_bytes": 200 * MIB}
+        shown.tell(EventKind.START, f"{host}/a/b@1", host=host, **total)
+    for second in range(seconds):
+        shown.passes(1)
+        shown.tell(EventKind.PROGRESS, "ghcr.io/a/b@1", done_bytes=second * MIB, host="ghcr.io")
+
+
+@pytest.mark.parametrize("mode", [ProgressMode.LINES, ProgressMode.BARS])
+def test_a_host_that_sends_nothing_while_others_go_on_is_named(mode: ProgressMode) -> None:
+    shown = Shown(mode)
+    with shown.reporter:
+        two_hosts(shown, 32)
+        screen = shown.screen() if mode is ProgressMode.BARS else ""
+    text = screen if mode is ProgressMode.BARS else "\n".join(shown.lines())
+    assert f"stalled: quay.io for {32 if mode is ProgressMode.BARS else 30} s" in text
+    assert "ghcr.io for" not in text
+
+
+def test_a_host_that_goes_on_is_no_longer_called_stalled() -> None:
+    shown = Shown()
+    two_hosts(shown, 32)
+    shown.lines()
+    shown.tell(EventKind.PROGRESS, "quay.io/a/b@1", done_bytes=MIB, host="quay.io")
+    two_hosts(shown, 9)
+    assert "stalled" not in "\n".join(shown.lines())
+
+
+def test_when_no_host_sends_anything_none_is_blamed() -> None:
+    shown = Shown()
+    two_hosts(shown, 2)
+    shown.passes(30)
+    assert "stalled" not in "\n".join(shown.lines())
+
+
+def test_a_host_with_nothing_left_to_send_is_not_stalled() -> None:
+    shown = Shown()
+    two_hosts(shown, 2)
+    shown.tell(EventKind.FINISH, "quay.io/a/b@1", done_bytes=200 * MIB, host="quay.io")
+    for second in range(30):
+        shown.passes(1)
+        shown.tell(EventKind.PROGRESS, "ghcr.io/a/b@1", done_bytes=(second + 5) * MIB)
+    assert "stalled" not in "\n".join(shown.lines())
+
+
+def test_a_replica_that_takes_nothing_is_named_beside_those_that_do() -> None:
+    shown = Shown()
+    for node in ("n1", "n2"):
+        shown.tell(EventKind.START, f"registry/{node}", total_bytes=900 * MIB, host=node)
+    shown.tell(EventKind.PROGRESS, "registry/n2", done_bytes=MIB, host="n2")
+    for second in range(32):
+        shown.passes(1)
+        shown.tell(EventKind.PROGRESS, "registry/n1", done_bytes=second * MIB, host="n1")
+    assert any("stalled: n2 for" in line for line in shown.lines())
+
+
+def test_lines_do_not_grow_with_events() -> None:
+    """A line for each event would fill a log: 36 000 events in an hour give some hundred lines."""
+    shown = Shown()
+    shown.tell(EventKind.START, "fetch", done_bytes=0, total_bytes=10**12, total_items=9999)
+    for second in range(3600):
+        for tenth in range(10):
+            done = (second * 10 + tenth) * MIB
+            shown.tell(EventKind.PROGRESS, "fetch", done_bytes=done, done_items=second)
+        shown.passes(1)
+    assert len(shown.lines()) <= 361
+
+
 def test_a_download_that_started_over_counts_afresh() -> None:
     shown = Shown()
     shown.tell(EventKind.START, "a", done_bytes=90 * MIB, total_bytes=100 * MIB)
@@ -147,7 +219,7 @@ def test_a_download_that_started_over_counts_afresh() -> None:
     shown.passes(4)
     shown.tell(EventKind.PROGRESS, "a", done_bytes=10 * MIB)
     shown.passes(1)
-    assert shown.lines() == ["  a: 10.0 of 100.0 MiB, 2.0 MiB/s, about 45 s left"]
+    assert shown.lines() == ["  a: 10.0 of 100.0 MiB, 2.0 MiB/s, about 36 s left"]
 
 
 def test_files_are_told_by_their_total_and_small_ones_are_counted_only() -> None:
@@ -167,7 +239,7 @@ def test_files_are_told_by_their_total_and_small_ones_are_counted_only() -> None
     shown.tell(EventKind.FINISH, "big", done_bytes=50 * MIB, total_bytes=50 * MIB)
     shown.tell(EventKind.FINISH, "fetch", done_bytes=size, total_bytes=size, total_items=5)
     assert shown.lines() == [
-        "  fetch: 27.0 of 60.0 MiB, 2 of 5 files, 2.7 MiB/s, about 12 s left",
+        "  fetch: 27.0 of 60.0 MiB, 2 of 5 files, 2.7 MiB/s, about 11 s left",
         "  done big, 50.0 MiB (10 s)",
         "  done fetch, 60.0 MiB, 5 files, 2 of them small and not listed (10 s)",
     ]
