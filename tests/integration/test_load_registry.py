@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.bundles import BUSYBOX, MINIO, make_bundle
+from tests.support.bundles import BUSYBOX, MINIO, SmallBundle, make_bundle
 from tests.support.distribution import Distribution, free_port
 from tests.support.large_bundles import add_image
+from tests.support.lines import Line
 from tests.support.sites import make_site
 
 from perimeter_bundle.format import layout
@@ -131,7 +129,7 @@ def test_a_file_of_the_bundle_is_fetched_by_its_address(
     (item,) = bundle.manifest.items_of(ItemKind.FILE)
     client = client_of(empty)
     url = client.endpoint.blob_url(item.reference.name, item.payload)
-    answer = client._pool.request("GET", url)
+    answer = client._wire.pool.request("GET", url)
     assert answer.status == 200
     assert Digest.of_bytes(answer.data) == item.payload
 
@@ -247,53 +245,17 @@ def test_a_certificate_of_another_ca_is_refused(
     assert raised.value.code == "registry-certificate"
 
 
-@contextmanager
-def refusing_first(registry: Distribution, refusals: int) -> Iterator[str]:
-    """The registry's address behind a line that breaks the first handshakes with an alert."""
-    alert = bytes.fromhex("15030300020232")  # fatal, decode_error
-    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(64) as pool:
-        left = refusals
-
-        def pump(source: socket.socket, target: socket.socket) -> None:
-            with suppress(OSError):
-                while data := source.recv(1 << 16):
-                    target.sendall(data)
-            with suppress(OSError):
-                target.shutdown(socket.SHUT_WR)
-
-        def accept() -> None:
-            nonlocal left
-            with suppress(OSError):
-                while True:
-                    near, _ = listening.accept()
-                    if left:
-                        left -= 1
-                        near.recv(1 << 16)
-                        near.sendall(alert)
-                        near.close()
-                        continue
-                    far = socket.create_connection(("127.0.0.1", registry.port))
-                    pool.submit(pump, near, far)
-                    pool.submit(pump, far, near)
-
-        pool.submit(accept)
-        try:
-            yield f"https://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            listening.shutdown(socket.SHUT_RDWR)
-        assert not left
-
-
 def test_a_handshake_that_breaks_is_tried_again(
     empty: Distribution, bundle: VerifiedBundle
 ) -> None:
-    with refusing_first(empty, 2) as url:
-        endpoint = RegistryEndpoint.parse("n1", url, ca_pem=empty.ca.certificate)
+    with Line(empty.port, refuse_first=2).open() as line:
+        endpoint = RegistryEndpoint.parse("n1", line.url, ca_pem=empty.ca.certificate)
         client = PushClient(endpoint, sleep=lambda seconds: None)
         try:
             fill_replica(client, bundle_content(bundle), bundle.extents, lambda event: None)
         finally:
             client.close()
+    assert line.refuse_first == 0
     assert empty.blobs()
 
 
@@ -341,10 +303,18 @@ def test_a_full_disc_of_the_registry_is_named_and_the_next_load_goes_on(tmp_path
 
 @pytest.fixture
 def half_done(empty: Distribution, tmp_path: Path) -> Iterator[HalfDone]:
-    """Another process that loads 100 MB and has sent some of it."""
+    """Another process that loads 100 MB and has sent some of it; the rest would take it long."""
     made = make_bundle(tmp_path / "bundle")
     add_image(made, "quay.io/test/large:1", layer_bytes=[8 << 20] * 12)
-    site = make_site(tmp_path / "site", registry_url=empty.url, registry_ca=empty.ca.certificate)
+    line = Line(empty.port, slow_after=32 << 20)
+    with line.open():
+        yield from _half_done(made, line, empty, tmp_path)
+
+
+def _half_done(
+    made: SmallBundle, line: Line, empty: Distribution, tmp_path: Path
+) -> Iterator[HalfDone]:
+    site = make_site(tmp_path / "site", registry_url=line.url, registry_ca=empty.ca.certificate)
     script = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "from pathlib import Path\n"
@@ -355,7 +325,7 @@ def half_done(empty: Distribution, tmp_path: Path) -> Iterator[HalfDone]:
         "from tests.support.sites import open_site\n"
         f"trust = Trust.load(Path({str(made.trust_folder)!r}))\n"
         f"bundle = open_bundle(Path({str(made.root)!r}), trust)\n"
-        f"site = open_site(Path({str(site.folder)!r}), {empty.url!r})\n"
+        f"site = open_site(Path({str(site.folder)!r}), {line.url!r})\n"
         "fill_registries(bundle, site, open_secrets(site))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)

@@ -29,8 +29,8 @@ storage:
 http:
   addr: 127.0.0.1:{port}
   relativeurls: true
-  tls: {{certificate: {folder}/tls.crt, key: {folder}/tls.key, minimumtls: tls1.2}}
 """
+_TLS = "  tls: {{certificate: {folder}/tls.crt, key: {folder}/tls.key, minimumtls: tls1.2}}\n"
 _LOGIN = "auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
 _SPARSE = "validation: {manifests: {indexes: {platforms: none}}}\n"
 START_TIMEOUT_S = 20.0
@@ -44,6 +44,7 @@ class Distribution:
     ca: KeyPair = field(default_factory=lambda: make_ca("test", datetime.now(UTC), token_bytes))
     sparse: bool = True  # takes an index of which platforms are missing
     login: tuple[str, str] | None = None  # user and password, when it wants one
+    plain: bool = False  # without TLS
     data: Path = field(init=False)
     port: int = field(default=0)
     process: subprocess.Popen[bytes] | None = None
@@ -60,6 +61,8 @@ class Distribution:
         (self.folder / "tls.key").write_text(pair.key)
         self.port = self.port or free_port()
         text = _CONFIGURATION.format(data=self.data, port=self.port, folder=self.folder)
+        if not self.plain:
+            text += _TLS.format(folder=self.folder)
         if self.login:
             user, password = self.login
             hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
@@ -75,7 +78,7 @@ class Distribution:
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"https://127.0.0.1:{self.port}"
+        return f"{'http' if self.plain else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.loopback import is_loopback
 
 DEFAULT_WORKERS = 4
 MAX_WORKERS = 64
@@ -95,16 +96,6 @@ def settings_from(
         unsafe_http_hosts=unsafe,
         helper_environment=MappingProxyType(_helper_environment(environment)),
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` (no port) is this machine by its very name."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def goes_past_proxy(host: str, no_proxy: str) -> bool:

@@ -21,9 +21,10 @@ from urllib3.util import Timeout, make_headers, parse_url
 from perimeter_bundle import __version__
 from perimeter_bundle.model import tls
 from perimeter_bundle.model.errors import InputError, NetworkError
+from perimeter_bundle.model.loopback import is_loopback
 from perimeter_bundle.registry.answer import Answer, refusal, short_reason, shown_url
 from perimeter_bundle.registry.retry import Clock, Failure, FailureKind, retry_after_s
-from perimeter_bundle.registry.settings import RegistrySettings, goes_past_proxy, is_loopback
+from perimeter_bundle.registry.settings import RegistrySettings, goes_past_proxy
 from perimeter_bundle.registry.stop import Stop
 
 MAX_REDIRECTS: Final = 8

@@ -32,6 +32,7 @@ from perimeter_installer.site.load import load as load_site
 @allow_older_option
 @password_option
 @click.option("--check", is_flag=True, help="Say what is missing there; change nothing.")
+@click.option("--deep", is_flag=True, help="Ask for every blob, as --check always does.")
 @common_options
 def load(
     output: Output,
@@ -42,12 +43,14 @@ def load(
     allow_older: bool,
     password_file: Path | None,
     check: bool,
+    deep: bool,
 ) -> ExitStatus:
     """Fill the site's registry with everything the bundle holds.
 
     Stands up the embedded registry on its hosts first. Each replica gets everything; what is there
-    already is not sent again, so an interrupted load goes on where it was. With --check, status 1
-    says that something is missing.
+    already is not sent again, so an interrupted load goes on where it was. A registry that has an
+    image's manifest is believed to have its blobs, unless --deep. With --check, status 1 says that
+    something is missing.
 
     \b
     Examples:
@@ -62,7 +65,9 @@ def load(
         secrets = open_secrets(
             site, password_file=password_file, check=check, on_event=reporter.on_event
         )
-        report = load_bundle(bundle, site, secrets, check=check, on_event=reporter.on_event)
+        report = load_bundle(
+            bundle, site, secrets, check=check, deep=deep, on_event=reporter.on_event
+        )
     output.result(report.to_dict(), _text(report))
     if not report.complete:
         output.next_step(f"perimeter-install load --site {site_path} --bundle {bundle_path}")

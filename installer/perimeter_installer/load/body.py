@@ -72,9 +72,10 @@ class BlobBody:
         self._extents = extents
         self._on_sent = on_sent
         self._cancelled = cancelled
-        self.sent_bytes = 0
+        self.is_started = False
 
     def __iter__(self) -> Iterator[Piece]:
+        self.is_started = True
         for extent in self._extents:
             with opened(extent) as file:
                 for offset in range(0, extent.size_bytes, retry.PIECE_BYTES):
@@ -82,13 +83,19 @@ class BlobBody:
                         raise Cancelled
                     size = min(retry.PIECE_BYTES, extent.size_bytes - offset)
                     yield Piece(file, extent.path, extent.offset + offset, size)
-                    self.sent_bytes += size
                     self._on_sent(size)
 
-    def take_back(self) -> None:
-        """Uncounts everything: the try failed."""
-        self._on_sent(-self.sent_bytes)
-        self.sent_bytes = 0
+
+def part_of(extents: tuple[Extent, ...], start: int, size_bytes: int) -> tuple[Extent, ...]:
+    """Where ``size_bytes`` bytes of a blob from ``start`` on lie."""
+    parts = []
+    for extent in extents:
+        skipped = min(start, extent.size_bytes)
+        taken = min(extent.size_bytes - skipped, size_bytes)
+        if taken:
+            parts.append(Extent(extent.path, extent.offset + skipped, taken))
+        start, size_bytes = start - skipped, size_bytes - taken
+    return tuple(parts)
 
 
 def read_extents(extents: tuple[Extent, ...]) -> bytes:

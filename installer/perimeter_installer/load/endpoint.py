@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.loopback import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class RegistryEndpoint:
     """
 
     name: str
-    url: str  # https://host:port, no slash at the end, without the prefix
+    url: str  # https://host:port (http on loopback), no slash at the end, without the prefix
     prefix: str = ""
     ca_pem: str = field(default="", repr=False)
     username: str = field(default="", repr=False)
@@ -28,17 +29,22 @@ class RegistryEndpoint:
     def parse(
         cls, name: str, url: str, *, ca_pem: str = "", username: str = "", password: str = ""
     ) -> RegistryEndpoint:
-        """The endpoint at ``url`` (https, perhaps with a path); raises InputError."""
+        """The endpoint at ``url`` (https, perhaps with a path); raises InputError.
+
+        On this machine itself http will do.
+        """
         parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
+        plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
+        known = parts.scheme == "https" or plain
+        if not known or not parts.hostname or parts.query or parts.fragment or parts.username:
             raise InputError(
                 "bad-registry-url",
                 f"not a registry address: {url[:200]!r}",
-                hint="write https://host:port, or https://host/project",
+                hint="write https://host:port or https://host/project; http only of this machine",
             )
         path = parts.path.strip("/")
         prefix = f"{path}/" if path else ""
-        return cls(name, f"https://{parts.netloc}", prefix, ca_pem, username, password)
+        return cls(name, f"{parts.scheme}://{parts.netloc}", prefix, ca_pem, username, password)
 
     def repository(self, name: str) -> str:
         """The repository that holds ``name`` (``quay.io/minio/minio``) here."""

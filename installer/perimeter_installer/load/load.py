@@ -40,8 +40,11 @@ def load_bundle(
     *,
     on_event: OnEvent = ignore_events,
     check: bool = False,
+    deep: bool = False,
 ) -> LoadReport:
     """Stands up the site's registry and fills it; with ``check`` says what is missing there.
+
+    ``deep`` asks a registry for every blob, also where it has all manifests; ``check`` always does.
 
     Raises HostError (registry-full, already-running, a host of the registry step), NetworkError,
     TrustError, IntegrityError; what was sent by then stays. When several replicas fail, the others
@@ -62,16 +65,21 @@ def load_bundle(
     ):
         if site.registry.mode == "embedded":
             _stand_up(bundle, site, secrets, on_event)
-        return fill_registries(bundle, site, secrets, on_event)
+        return fill_registries(bundle, site, secrets, on_event, deep=deep)
 
 
 def fill_registries(
-    bundle: VerifiedBundle, site: Site, secrets: Secrets, on_event: OnEvent = ignore_events
+    bundle: VerifiedBundle,
+    site: Site,
+    secrets: Secrets,
+    on_event: OnEvent = ignore_events,
+    *,
+    deep: bool = False,
 ) -> LoadReport:
     """Fills registries that are already running; raises as ``load_bundle``."""
 
     def fill(client: PushClient, content: Content) -> ReplicaReport:
-        return fill_replica(client, content, bundle.extents, on_event)
+        return fill_replica(client, content, bundle.extents, on_event, deep=deep)
 
     return _report(bundle, site, secrets, fill, check=False)
 

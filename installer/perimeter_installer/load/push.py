@@ -1,20 +1,22 @@
 """Fills one replica: looks what is there, sends the rest, and looks again.
 
-1. Ask for every blob and manifest; what answers with the right size or digest is done.
-2. Send missing blobs, biggest first, several at once; a blob that is in one repository already is
-   linked into the others.
+1. Ask for every manifest, then for the blobs of each repository that lacks one. A registry has the
+   blobs of a manifest: they were stored first. ``deep`` asks for every blob all the same.
+2. Send missing blobs, large and small ones side by side, each biggest first; a blob that is in one
+   repository already is linked into the others.
 3. Store manifests, those of platforms before the indexes that name them.
-4. Ask again: every name must resolve to the bundle's digest.
+4. Ask again if anything was stored: every name must resolve to the bundle's digest.
 Killed at any moment, the next run finds at 1 what was finished.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.oci import parse_manifest
@@ -46,15 +48,21 @@ class Missing:
         return sum(need.size_bytes for need, names in self.blobs if names == need.names)
 
 
-def survey(client: PushClient, content: Content, accepted: Accepted) -> Missing:
+def survey(client: PushClient, content: Content, accepted: Accepted, *, deep: bool) -> Missing:
     """What the replica lacks of ``content``; raises HostError[damaged-blob] for a wrong size.
 
-    ``accepted`` says which digests a name may resolve to.
+    ``accepted`` says which digests a name may resolve to. Without ``deep`` only repositories that
+    lack a manifest are asked for their blobs.
     """
+
+    def manifest_lacks(need: ManifestNeed) -> bool:
+        return client.head_manifest(need.name, need.reference) not in accepted(need)
 
     def blob_lacks(need: BlobNeed) -> tuple[str, ...]:
         lacking = []
         for name in need.names:
+            if not deep and name not in doubtful:
+                continue
             found_bytes = client.head_blob(name, need.digest)
             if found_bytes is None:
                 lacking.append(name)
@@ -62,24 +70,21 @@ def survey(client: PushClient, content: Content, accepted: Accepted) -> Missing:
                 raise _damaged(client, name, need, found_bytes)
         return tuple(lacking)
 
-    def manifest_lacks(need: ManifestNeed) -> bool:
-        return client.head_manifest(need.name, need.reference) not in accepted(need)
-
-    lacking = _at_once(client, retry.CHECKS_AT_ONCE, blob_lacks, content.blobs)
-    absent = _at_once(client, retry.CHECKS_AT_ONCE, manifest_lacks, content.manifests)
+    asked = Lane(retry.CHECKS_AT_ONCE, content.manifests)
+    absent = _at_once(client, manifest_lacks, asked)
+    manifests = tuple(need for need, lacks in zip(content.manifests, absent, strict=True) if lacks)
+    doubtful = {need.name for need in manifests}
+    blobs = content.blobs if deep or doubtful else ()
+    lacking = _at_once(client, blob_lacks, Lane(retry.CHECKS_AT_ONCE, blobs))
     return Missing(
-        blobs=tuple(
-            (need, names) for need, names in zip(content.blobs, lacking, strict=True) if names
-        ),
-        manifests=tuple(
-            need for need, lacks in zip(content.manifests, absent, strict=True) if lacks
-        ),
+        blobs=tuple((need, names) for need, names in zip(blobs, lacking, strict=True) if names),
+        manifests=manifests,
     )
 
 
 def check_replica(client: PushClient, content: Content) -> ReplicaReport:
-    """What a load would send; changes nothing."""
-    missing = survey(client, content, _or_platform)
+    """What the replica lacks, every blob looked at; changes nothing."""
+    missing = survey(client, content, _or_platform, deep=True)
     lacking = {str(need) for need in missing.manifests}
     short = {name for _, names in missing.blobs for name in names}
     short |= {need.name for need in missing.manifests if not need.is_named}
@@ -96,7 +101,12 @@ def check_replica(client: PushClient, content: Content) -> ReplicaReport:
 
 
 def fill_replica(
-    client: PushClient, content: Content, blob_extents: BlobExtents, on_event: OnEvent
+    client: PushClient,
+    content: Content,
+    blob_extents: BlobExtents,
+    on_event: OnEvent,
+    *,
+    deep: bool = False,
 ) -> ReplicaReport:
     """Sends what the replica lacks and proves that every name resolves to the bundle's digest.
 
@@ -104,7 +114,7 @@ def fill_replica(
     """
     progress = _Progress(client.endpoint.name, on_event)
     client.ping()
-    missing = survey(client, content, _exactly)
+    missing = survey(client, content, _exactly, deep=deep)
     progress.start(content, missing)
     counts = _Counts()
 
@@ -112,16 +122,18 @@ def fill_replica(
         need, names = work
         _send_blob(client, need, names, blob_extents(need.digest), progress, counts)
 
-    _at_once(client, retry.UPLOADS_AT_ONCE, send, missing.blobs)
+    large = [work for work in missing.blobs if work[0].size_bytes >= retry.LARGE_BYTES]
+    small = missing.blobs[len(large) :]  # biggest first
+    _at_once(client, send, Lane(retry.LARGE_AT_ONCE, large), Lane(retry.SMALL_AT_ONCE, small))
     for depth in sorted({need.depth for need in missing.manifests}):
         level = [need for need in missing.manifests if need.depth == depth]
         _at_once(
             client,
-            retry.UPLOADS_AT_ONCE,
             lambda need: _store_manifest(client, need, blob_extents, progress, counts),
-            level,
+            Lane(retry.CHECKS_AT_ONCE, level),
         )
-    _prove(client, content)
+    if missing.blobs or missing.manifests:
+        _prove(client, content)
     progress.finish(counts)
     return ReplicaReport(
         name=client.endpoint.name,
@@ -282,7 +294,7 @@ def _prove(client: PushClient, content: Content) -> None:
     def resolves_to(need: ManifestNeed) -> Digest | None:
         return client.head_manifest(need.name, need.reference)
 
-    found = _at_once(client, retry.CHECKS_AT_ONCE, resolves_to, content.names)
+    found = _at_once(client, resolves_to, Lane(retry.CHECKS_AT_ONCE, content.names))
     wrong = [
         f"{need}: expected {need.digest}, found {digest or 'nothing'}"
         for need, digest in zip(content.names, found, strict=True)
@@ -315,24 +327,38 @@ def _damaged(client: PushClient, name: str, need: BlobNeed, found_bytes: int) ->
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Lane(Generic[Item]):
+    """Things that wait for each other, and for nothing in another lane."""
+
+    workers: int
+    items: Sequence[Item]
+
+
 def _at_once(
-    client: PushClient, workers: int, work: Callable[[Item], Result], items: Iterable[Item]
+    client: PushClient, work: Callable[[Item], Result], *lanes: Lane[Item]
 ) -> list[Result]:
     """``work`` of every item, in order; the first failure stops the others and is raised."""
-    with ThreadPoolExecutor(workers, thread_name_prefix=f"load-{client.endpoint.name}") as pool:
-        futures: list[Future[Result]] = [pool.submit(work, item) for item in items]
+    with ExitStack() as stack:
+        futures: list[Future[Result]] = []
+        pools = []
+        for lane in lanes:
+            pool = ThreadPoolExecutor(lane.workers, f"load-{client.endpoint.name}")
+            pools.append(stack.enter_context(pool))
+            futures += [pool.submit(work, item) for item in lane.items]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
             errors = [error for future in futures if future.done() if (error := future.exception())]
             if not errors:
                 return [future.result() for future in futures]
         except BaseException:
-            _stop(client, pool)
+            _stop(client, pools)
             raise
-        _stop(client, pool)
+        _stop(client, pools)
         raise next((error for error in errors if not isinstance(error, Cancelled)), errors[0])
 
 
-def _stop(client: PushClient, pool: ThreadPoolExecutor) -> None:
+def _stop(client: PushClient, pools: list[ThreadPoolExecutor]) -> None:
     client.cancel()
-    pool.shutdown(wait=False, cancel_futures=True)
+    for pool in pools:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -93,6 +93,16 @@ def untrusted(endpoint: RegistryEndpoint, error: Exception) -> TrustError:
     )
 
 
+def upload_lost(endpoint: RegistryEndpoint, what: str) -> NetworkError:
+    """A registry that forgets what it was sent, again and again."""
+    return NetworkError(
+        "registry-refused",
+        f"{endpoint.name} forgets uploads before they are whole: could not {what}",
+        context={"registry": endpoint.url},
+        hint="does a load balancer spread one upload over several registries?",
+    )
+
+
 def redirected(endpoint: RegistryEndpoint, name: str, found: str) -> NetworkError:
     """An upload that should go on at another host; credentials never follow it there."""
     return NetworkError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import urllib3
@@ -34,10 +35,13 @@ class ScriptedClient(PushClient):
         super().__init__(RegistryEndpoint.parse("n1", url), sleep=self.waits.append)
         self.answers = iter(answers)
         self.asked: list[tuple[str, str]] = []
-        self._pool.request = self._answer  # type: ignore[method-assign, assignment]
+        self.ranges: list[str] = []
+        self._wire.pool.request = self._answer  # type: ignore[method-assign, assignment]
 
     def _answer(self, method: str, url: str, **options: object) -> urllib3.BaseHTTPResponse:
         self.asked.append((method, url))
+        headers = cast("dict[str, str]", options.get("headers", {}))
+        self.ranges.append(headers.get("Content-Range", ""))
         body = options.get("body")
         if isinstance(body, BlobBody):
             for _ in body:
@@ -169,7 +173,8 @@ def test_the_project_of_an_external_registry_stands_before_every_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://n1:5000", "n1:5000", "https://", "https://n1/?a=b", "ftp://n1"]
+    "url",
+    ["http://n1:5000", "n1:5000", "https://", "https://n1/?a=b", "ftp://n1", "http://localhost.n1"],
 )
 def test_refuses_an_address_that_is_not_https(url: str) -> None:
     with pytest.raises(InputError, match="not a registry address") as raised:
@@ -189,3 +194,56 @@ def test_an_endpoint_shows_no_password() -> None:
     endpoint = RegistryEndpoint.parse("n1", "https://n1", username="robot", password="geheim")
     assert "geheim" not in repr(endpoint)
     assert "robot" not in repr(endpoint)
+
+
+def test_a_small_blob_goes_in_one_request_where_the_registry_takes_that(
+    blob: tuple[Extent, ...],
+) -> None:
+    client = ScriptedClient([answer(201), answer(201)])
+    sent: list[int] = []
+    for _ in range(2):
+        client.push_blob("x", DIGEST, blob, len(BLOB), sent.append)
+    assert [method for method, _ in client.asked] == ["POST", "POST"]
+    assert client.asked[0][1].endswith("/v2/x/blobs/uploads/?digest=sha256%3A" + DIGEST.hex)
+    assert sum(sent) == 2 * len(BLOB)
+
+
+def test_a_registry_that_wants_two_requests_is_asked_for_one_only_once(
+    blob: tuple[Extent, ...],
+) -> None:
+    opened = {"Location": "https://n1:5000/v2/x/blobs/uploads/1"}
+    client = ScriptedClient([answer(202, **opened), answer(201)] * 2)
+    sent: list[int] = []
+    for _ in range(2):
+        client.push_blob("x", DIGEST, blob, len(BLOB), sent.append)
+    assert [method for method, _ in client.asked] == ["POST", "PUT", "POST", "PUT"]
+    assert "digest=" in client.asked[0][1] and "digest=" not in client.asked[2][1]
+    assert sum(sent) == 2 * len(BLOB)
+
+
+def test_parts_are_never_smaller_than_the_registry_asks_for(tmp_path: Path) -> None:
+    data = bytes(3 << 20)
+    (tmp_path / "blob").write_bytes(data)
+    where = {"Location": "/v2/x/blobs/uploads/1"}
+    client = ScriptedClient(
+        [
+            answer(202, OCI_Chunk_Min_Length=str(2 << 20), **where),
+            answer(413),
+            answer(204, Range="0-0", **where),
+            answer(202, Range=f"0-{(2 << 20) - 1}", **where),
+            answer(202, Range=f"0-{(3 << 20) - 1}", **where),
+            answer(201),
+        ]
+    )
+    extents = (Extent(tmp_path / "blob", 0, len(data)),)
+    client.push_blob("x", Digest.of_bytes(data), extents, len(data), ignore)
+    assert [range_ for range_ in client.ranges if range_] == ["0-2097151", "2097152-3145727"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [("7", 7.0), ("100000", 60.0), ("", 0.0), ("-1", 0.0), ("soon", 0.0)]
+)
+def test_waits_as_long_as_the_registry_asks_within_reason(asked: str, seconds: float) -> None:
+    client = ScriptedClient([answer(429, Retry_After=asked), answer(200)])
+    client.ping()
+    assert client.waits == [max(seconds, retry.BY_STATUS[429].wait_before(2))]
