@@ -31,6 +31,8 @@ from perimeter_installer.load.push import check_replica, fill_replica
 from perimeter_installer.load.registry import PushClient
 from perimeter_installer.load.report import ReplicaReport
 
+_BLOBS = "docker/registry/v2/blobs/sha256"
+
 
 @dataclass
 class HalfDone:
@@ -370,3 +372,43 @@ def _mount(folder: Path, options: str) -> None:
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "perimeter-test", str(folder)], check=True
     )
+
+
+def test_a_blob_that_the_registry_lost_is_seen_by_check_and_sent_by_a_deep_load(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    load(bundle, empty)
+    (item,) = bundle.manifest.items_of(ItemKind.FILE)
+    empty.stop()
+    (empty.data / _BLOBS / item.payload.hex[:2] / item.payload.hex / "data").unlink()
+    empty.start()
+    content = bundle_content(bundle)
+
+    quick = fill_replica(client_of(empty), content, bundle.extents, lambda event: None)
+    assert not quick.changed, "the manifest is there, and is believed"
+    found = check_replica(client_of(empty), content)
+    assert (
+        found.missing == (item.name,)
+        and found.missing_bytes == bundle.blob(item.payload).stat().st_size
+    )
+    deep = fill_replica(client_of(empty), content, bundle.extents, lambda event: None, deep=True)
+    assert deep.blobs_sent == 1
+    assert check_replica(client_of(empty), content).complete
+
+
+def test_a_blob_of_the_wrong_size_is_named_by_check_and_by_a_deep_load(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    load(bundle, empty)
+    (item,) = bundle.manifest.items_of(ItemKind.FILE)
+    empty.stop()
+    data = empty.data / _BLOBS / item.payload.hex[:2] / item.payload.hex / "data"
+    os.truncate(data, data.stat().st_size - 1)
+    empty.start()
+    content = bundle_content(bundle)
+
+    with pytest.raises(HostError, match=f"holds a damaged {item.payload}") as raised:
+        check_replica(client_of(empty), content)
+    assert raised.value.code == "damaged-blob"
+    with pytest.raises(HostError, match="damaged"):
+        fill_replica(client_of(empty), content, bundle.extents, lambda event: None, deep=True)

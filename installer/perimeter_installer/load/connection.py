@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -11,21 +13,46 @@ from perimeter_bundle.model import tls
 from perimeter_installer.load.body import Piece
 from perimeter_installer.load.endpoint import RegistryEndpoint
 
+_DROP = struct.pack("ii", 1, 0)  # struct linger: on, no seconds
 
-class _PlainConnection(HTTPConnection):
+if TYPE_CHECKING:
+    _Base = HTTPConnection
+else:
+    _Base = object
+
+
+class _SendsPieces(_Base):
+    """Left in the middle of a body, it drops what it holds instead of sending on.
+
+    The registry then stops writing at once, and what it has can be removed or asked for.
+    """
+
+    _in_body = False
+
     def send(self, data: Any) -> None:
         if isinstance(data, Piece):
+            self._in_body = True
             data.send_over(self.sock)
         else:
             super().send(data)
 
+    def getresponse(self) -> Any:
+        self._in_body = False
+        return super().getresponse()
 
-class _TlsConnection(HTTPSConnection):
-    def send(self, data: Any) -> None:
-        if isinstance(data, Piece):
-            data.send_over(self.sock)
-        else:
-            super().send(data)
+    def close(self) -> None:
+        if self._in_body and self.sock is not None:
+            self._in_body = False
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP)
+        super().close()
+
+
+class _PlainConnection(_SendsPieces, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_SendsPieces, HTTPSConnection):
+    pass
 
 
 class _PlainPool(urllib3.HTTPConnectionPool):

@@ -323,7 +323,7 @@ def _damaged(client: PushClient, name: str, need: BlobNeed, found_bytes: int) ->
         "damaged-blob",
         f"{client.endpoint.name} holds a damaged {need.digest} of {name}",
         context={"expected": f"{need.size_bytes} bytes", "found": f"{found_bytes} bytes"},
-        hint="remove this blob's folder below the registry's data folder and load again",
+        hint="remove this blob's folder below the registry's data folder and load again --deep",
     )
 
 

@@ -108,15 +108,18 @@ class Wire:
             timeout = urllib3.Timeout(retry.CLEANUP_TIMEOUT_S)
             return self.pool.request(method, where, headers=self._headers, timeout=timeout)
 
+        gone = 0
         try:
-            for _ in range(retry.CLEANUP_TRIES):
+            for number in range(retry.CLEANUP_TRIES):
                 status = ask("GET", location)
-                if status.status == 404:
-                    return
-                if status.status == 204:
-                    location = self.location(status, name)
-                ask("DELETE", location)
+                gone = gone + 1 if status.status == 404 else 0
                 # it may still be writing what had arrived, and makes the file again then
+                if gone == 2 or (gone and not number):
+                    return
+                if not gone:
+                    if status.status == 204:
+                        location = self.location(status, name)
+                    ask("DELETE", location)
                 time.sleep(retry.CLEANUP_WAIT_S)
         except (*LINE_FAILURES, NetworkError) as error:
             log.info("%s keeps a half upload for some days: %s", self.endpoint.name, error)

@@ -103,7 +103,8 @@ def test_a_try_that_failed_is_taken_back_from_the_progress(blob: tuple[Extent, .
             broken(),
             answer(204, Location="/v2/x/blobs/uploads/1?_state=b"),  # what is left is looked up
             answer(204),  # and removed
-            answer(404),  # and gone
+            answer(404),  # and gone,
+            answer(404),  # and stays so
             answer(202, Location="/v2/x/blobs/uploads/2"),
             answer(201),
         ]
@@ -112,10 +113,10 @@ def test_a_try_that_failed_is_taken_back_from_the_progress(blob: tuple[Extent, .
     assert sum(sent) == len(BLOB)
     assert min(sent) == -len(BLOB)
     methods = [method for method, _ in client.asked]
-    assert methods == ["POST", "PUT", "GET", "DELETE", "GET", "POST", "PUT"]
+    assert methods == ["POST", "PUT", "GET", "DELETE", "GET", "GET", "POST", "PUT"]
     assert client.asked[3][1] == "https://n1:5000/v2/x/blobs/uploads/1?_state=b"
     assert (
-        client.asked[6][1]
+        client.asked[7][1]
         == f"https://n1:5000/v2/x/blobs/uploads/2?digest={str(DIGEST).replace(':', '%3A')}"
     )
 
