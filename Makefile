@@ -33,5 +33,8 @@ format: prepare ## write the code as the formatter wants it
 bench: prepare ## measure beside crane, skopeo, regctl and oras; ten minutes, a quiet machine
 	@$(PYTHON) -m benchmarks
 
+bench-large: prepare ## the same at 20 GB, and 10 000 blobs over a poor line; needs 50 GB, an hour
+	@$(PYTHON) -m benchmarks --large --pairs 2
+
 lock-requirements: prepare ## pin the Python packages again, with hashes
 	@tests/bin/lock-requirements

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.bundles import SmallBundle, make_bundle, make_key
 
 from benchmarks import ours
-from benchmarks.content import TAG, ImageSet
+from benchmarks.content import HOST, TAG, ImageSet
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest, ItemKind
 from perimeter_bundle.format.oci import Descriptor, OciIndex
@@ -76,7 +76,7 @@ def _named(index: OciIndex, wanted: ImageSet) -> OciIndex:
             image.manifest.media_type,
             Digest.parse(image.manifest.digest),
             image.manifest.size_bytes,
-            annotations={layout.REF_NAME_ANNOTATION: f"{ours.HOST}/{image.repository}:{TAG}"},
+            annotations={layout.REF_NAME_ANNOTATION: f"{HOST}/{image.repository}:{TAG}"},
         )
         for image in wanted.images
     ]

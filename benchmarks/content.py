@@ -23,6 +23,7 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 STORE = Path("docker/registry/v2")
 TAG = "1"
+HOST = "bench.example"  # what images are named after; a mirror says where they really are
 _GZIP = bytes.fromhex("1f8b0800000000000003")
 _BLOCK = 4 << 20
 
@@ -212,14 +213,16 @@ def _image(store: Path, repository: str, layers: list[Blob]) -> Image:
         },
         MANIFEST_TYPE,
     )
-    folder = store / STORE / "repositories" / repository
-    for blob in (config, *layers):
-        _link(folder / "_layers", blob.digest)
-    _link(folder / "_manifests/revisions", manifest.digest)
-    _link(folder / f"_manifests/tags/{TAG}/index", manifest.digest)
-    current = folder / f"_manifests/tags/{TAG}/current/link"
-    current.parent.mkdir(parents=True)
-    current.write_text(manifest.digest)
+    # under a name as ours gives it, too: a registry on this storage has nothing more to be sent
+    for name in (repository, f"{HOST}/{repository}"):
+        folder = store / STORE / "repositories" / name
+        for blob in (config, *layers):
+            _link(folder / "_layers", blob.digest)
+        _link(folder / "_manifests/revisions", manifest.digest)
+        _link(folder / f"_manifests/tags/{TAG}/index", manifest.digest)
+        current = folder / f"_manifests/tags/{TAG}/current/link"
+        current.parent.mkdir(parents=True)
+        current.write_text(manifest.digest)
     return Image(repository, manifest, (config, *layers))
 
 

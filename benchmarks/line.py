@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.host import command
+from tests.support.distribution import free_port
 
 from benchmarks import ours
 from benchmarks.content import ImageSet
@@ -22,11 +23,12 @@ from benchmarks.pairs import take_turns
 from benchmarks.peers import PEERS
 from benchmarks.place import BenchError, Place
 from benchmarks.registry import Registry, serve, started
-from benchmarks.rows import Row, compare, share
+from benchmarks.rows import Row, at_least, compare, refused, share
 from benchmarks.tasks import Bench, our_collect, peer_collect
 
 RATE_BITS = 1_000_000_000
 DELAY_S = 0.03
+FAIL_EVERY = 50
 CONNECTIONS = 4
 PROBE_BYTES = 100 << 20  # over each connection
 FAR = "10.99.77.2"
@@ -77,6 +79,29 @@ def collect_far(bench: Bench, wanted: ImageSet) -> None:
             )
         )
     bench.keep("line", rounds, rows)
+
+
+def collect_poor(bench: Bench, wanted: ImageSet) -> None:
+    """Through a relay of 30 ms which answers one request in fifty with an error."""
+    place = bench.place
+    address = f"127.0.0.1:{free_port()}"
+    with (
+        serve(place, wanted.store) as registry,
+        _helper(place, "", "relay", address, registry.address, str(DELAY_S), str(FAIL_EVERY)),
+    ):
+        poor = Registry(address, wanted.store)
+        rivals = [our_collect(place, wanted, poor)]
+        rivals += [peer_collect(peer, place, wanted, poor) for peer in PEERS]
+        time.sleep(1)  # no question to the relay: it would count as a request
+        rounds = take_turns(place, rivals, 2, timeout_s=600, say=bench.say)
+    wall = compare(rounds, ours.NAME, "wall_s")
+    name = f"30 ms, one request in {FAIL_EVERY} fails: {len(wanted.blobs)} blobs"
+    lost = ", ".join(sorted(refused(rounds)))
+    bench.keep(
+        "poor",
+        rounds,
+        [at_least(name, wall, "s", 1.0, note=f"did not finish: {lost}" if lost else "")],
+    )
 
 
 def relayed(what: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support.bundles import SmallBundle
 
-from benchmarks.content import TAG, ImageSet
+from benchmarks.content import HOST, TAG, ImageSet
 from benchmarks.peers import Job
 from benchmarks.registry import Registry
 from perimeter_bundle.model.digest import Digest
@@ -21,7 +21,6 @@ from perimeter_bundle.model.platform import LINUX_AMD64
 from perimeter_bundle.model.reference import ImageReference
 
 NAME = "perimeter"
-HOST = "bench.example"  # what images are named after; a mirror says where it really is
 _INSTALL = "from perimeter_installer.cli.main import main; main()"
 _BUNDLE = "from perimeter_bundle.cli.main import main; main()"
 _SITE = """\
