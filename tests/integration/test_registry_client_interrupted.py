@@ -18,7 +18,7 @@ from tests.support.lying_server import Lie, LyingServer
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.registry.part_file import BUFFER_BYTES
 
-BLOBS = [random.Random(number).randbytes(3_000_000) for number in range(6)]
+BLOBS = [random.Random(number).randbytes(6_000_000) for number in range(6)]
 HALF = BUFFER_BYTES  # what came after the last full buffer is in no file yet
 SIZE_OF_ALL = sum(map(len, BLOBS))
 

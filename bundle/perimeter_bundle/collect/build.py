@@ -228,7 +228,7 @@ def _pack(lock: Lock, workspace: Workspace) -> tuple[PackedEntry, ...]:
         packed.append(PackedEntry(source, source_artifact(source, _digest(source.digest))))
     for one in packed:
         for data in (one.artifact.manifest, one.artifact.config):
-            write_file(workspace.blob(Digest.of_bytes(data)), data)
+            write_file(workspace.blob(Digest.of_bytes(data)), data, flushed=False)
     return tuple(packed)
 
 

@@ -81,7 +81,7 @@ def pull_images(lock: Lock, upstream: Upstream, workspace: Workspace) -> tuple[P
     # written by one thread: two images may share a manifest
     for _, texts in found:
         for digest, data in texts.items():
-            write_file(workspace.blob(digest), data)
+            write_file(workspace.blob(digest), data, flushed=False)
     return tuple(image for image, _ in found)
 
 

@@ -64,14 +64,18 @@ def list_tree(root: Path, *, missing_ok: bool = False) -> Tree:
     return Tree(files, tuple(sorted(odd)))
 
 
-def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Writes ``data`` whole or not at all: a file beside it, flushed, then renamed."""
+def write_file(path: Path, data: bytes, *, mode: int = 0o644, flushed: bool = True) -> None:
+    """Writes ``data`` whole or not at all: a file beside it, flushed, then renamed.
+
+    Not ``flushed``, a power cut may leave other bytes: for what is hashed before it is believed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     with beside.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if flushed:
+            os.fsync(file.fileno())
     beside.chmod(mode)
     beside.replace(path)
 

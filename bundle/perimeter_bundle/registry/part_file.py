@@ -1,8 +1,9 @@
 """The part file: where bytes wait, hashed and locked, until they are all there and right.
 
-Bytes are received into one buffer, hashed in it while they are in the processor's cache, and
-written from it, past the page cache where the file system allows (``format.aligned``). Small
-blobs are written as usual: their one page or two is cheaper so.
+Bytes are received into one buffer, hashed in it, and written from it, past the page cache where the
+file system allows (``format.aligned``). A buffer is hashed and written whole: every call gives
+Python's lock away and waits for it again, which costs more than the processor's cache saves.
+Small blobs are written as usual: their one page or two is cheaper so.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
 PART_SUFFIX = ".part"
 MAX_BLOB_BYTES = 512 * 1024 * MIB  # larger than any layer there is; a larger promise is a lie
-BUFFER_BYTES = 2 * MIB  # one for each large transfer that runs; what SIGKILL costs at most
+BUFFER_BYTES = 4 * MIB  # one for each large transfer that runs; what SIGKILL costs at most
 DIRECT_FROM_BYTES = MIB // 2
-HASH_BYTES = MIB // 4  # at once: a few calls, and still in the processor's cache
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -81,16 +81,14 @@ class PartFile:
 
     def room(self, most_bytes: int) -> memoryview:
         """Where the next bytes may be put, and no more than ``most_bytes`` of them."""
-        return self.buffer[self.filled : self.filled + min(most_bytes, HASH_BYTES)]
+        return self.buffer[self.filled : self.filled + most_bytes]
 
     def took(self, size: int) -> None:
         """``size`` bytes were put into what ``room`` gave."""
         self.filled += size
         self.bytes_done += size
-        is_full = self.filled == len(self.buffer)
-        if is_full or self.filled - self.hashed >= HASH_BYTES:
+        if self.filled == len(self.buffer):
             self._hash()
-        if is_full:
             self._write(self.filled)
             self.offset += self.filled
             self.written = self.hashed = self.filled = 0

@@ -201,7 +201,8 @@ def _fetch_rest(open_source: OpenSource, part: PartFile, wanted: Wanted, on_even
         # one byte more than wanted is enough to see that too much comes
         told_s = time.monotonic()
         for size in answer.pieces(lambda: part.room(wanted.most_bytes - part.bytes_done + 1)):
-            _refuse_too_much(part.bytes_done + size, part, wanted, answer)
+            if part.bytes_done + size > wanted.most_bytes:
+                _refuse_too_much(part.bytes_done + size, part, wanted, answer)
             part.took(size)  # 1.
             now_s = time.monotonic()
             is_much = part.bytes_done - part.reported_bytes >= EVENT_EVERY_BYTES
@@ -254,8 +255,7 @@ def _refuse_other_size(answer: Answer, part: PartFile, wanted: Wanted) -> None:
 
 
 def _refuse_too_much(size: int, part: PartFile, wanted: Wanted, answer: Answer) -> None:
-    if size > wanted.most_bytes:
-        part.path.unlink(missing_ok=True)
+    part.path.unlink(missing_ok=True)
     refuse_larger(size, wanted.most_bytes, wanted.task, answer)
 
 
