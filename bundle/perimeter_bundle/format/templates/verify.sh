@@ -4,6 +4,11 @@
 #   sh DIR/verify.sh [--threshold N] TRUSTED.pub...      keys you trust, from elsewhere
 #   sh DIR/verify.sh [--threshold N] FOLDER              every *.pub file in it
 #
+#   --volumes FOLDER   blobs that the bundle's folder lacks are read out of the volumes in FOLDER
+#                      (RELEASE.v001.tar ...); needs tar, and no room
+#   --no-blobs         blobs may be missing: enough for bootstrap.sh when only volume 1 is here;
+#                      perimeter-install unpack and verify do the rest
+#
 # What must hold, in this order:
 #   1. the given keys are ECDSA P-256 public keys, and do not come out of this bundle
 #   2. SHA256SUMS is there and strictly written: sorted, each path once, nothing climbs out
@@ -30,7 +35,7 @@ refuse() { # status, code, message, hint
     [ -z "${4:-}" ] || printf '  hint: %s\n' "$4" >&2
     exit "$1"
 }
-usage() { refuse 2 usage "$1" "sh verify.sh [--threshold N] TRUSTED.pub... | FOLDER"; }
+usage() { refuse 2 usage "$1" "sh verify.sh [--threshold N] [--volumes FOLDER] TRUSTED.pub... | FOLDER"; }
 sha256() { sha256sum <"$1" | cut -b 1-64; }
 some() { # the first lines of a list, indented, the rest counted
     sed -n '1,20s/^/  /p' "$1" >&2
@@ -39,12 +44,23 @@ some() { # the first lines of a list, indented, the rest counted
 }
 
 threshold=1
+volumes=
+blobs=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --threshold)
         [ $# -ge 2 ] || usage "--threshold needs a number"
         threshold=$2
         shift 2
+        ;;
+    --volumes)
+        [ $# -ge 2 ] && [ -d "$2" ] || usage "--volumes needs the folder that holds them"
+        volumes=$(cd -- "$2" && pwd -P) || usage "cannot enter $2"
+        shift 2
+        ;;
+    --no-blobs)
+        blobs=
+        shift
         ;;
     -h | --help)
         sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$0"
@@ -68,6 +84,7 @@ for tool in openssl sha256sum find sort comm cut tr sed grep od wc tail readlink
         "it is part of openssl, coreutils, findutils, grep or sed"
 done
 
+[ -z "$volumes" ] || command -v tar >/dev/null 2>&1 || refuse 2 missing-tool "tar is not installed"
 root=$(cd -- "$(dirname -- "$0")" && pwd -P) || refuse 2 usage "cannot enter the bundle"
 work=$(mktemp -d) || refuse 2 no-room "cannot make a temporary folder"
 trap 'rm -rf -- "$work"' EXIT
@@ -187,6 +204,32 @@ if [ -s "$work/odd" ]; then
 fi
 find . -type f | sed 's|^\./||' | grep -aEv '^(SHA256SUMS$|signatures/)' | sort >"$work/found"
 comm -23 "$work/listed" "$work/found" >"$work/missing"
+cp SHA256SUMS "$work/here"
+: >"$work/elsewhere"
+if [ -n "$volumes" ] || [ -z "$blobs" ]; then
+    # Names of members decide nothing: what comes out under one must have the signed digest.
+    for volume in "$volumes"/*.v[0-9][0-9][0-9].tar; do
+        [ -n "$volumes" ] && [ -f "$volume" ] || continue
+        # names from a medium reach sed and tar below: plain ones only, none that is an option
+        case ${volume##*/} in
+        [!A-Za-z0-9]* | *[!A-Za-z0-9._-]*) refuse 4 bad-volume "the volume $volume has an odd name" ;;
+        esac
+        tar tf - <"$volume" >"$work/names" 2>/dev/null ||
+            refuse 4 bad-volume "$volume is truncated or damaged" "carry it over again"
+        sed -n "s|^[A-Za-z0-9][A-Za-z0-9._-]*/\\(blobs/sha256/[0-9a-f]\\{64\\}\\)\$|\\1 ${volume##*/} &|p
+            s|^[A-Za-z0-9][A-Za-z0-9._-]*\\.pieces/\\(blobs/sha256/[0-9a-f]\\{64\\}\\)/[0-9]\\{4\\}\$|\\1 ${volume##*/} &|p" \
+            "$work/names" >>"$work/members"
+    done
+    grep -aE '^blobs/sha256/[0-9a-f]{64}$' "$work/missing" >"$work/elsewhere" || :
+    sed 's|^blobs/sha256/\(.*\)|\1  &|' "$work/elsewhere" >"$work/lines"
+    grep -avxF -f "$work/lines" SHA256SUMS >"$work/here" || :
+    grep -avE '^blobs/sha256/[0-9a-f]{64}$' "$work/missing" >"$work/still" || :
+    if [ -n "$blobs" ]; then
+        cut -d ' ' -f 1 "$work/members" 2>/dev/null | sort -u >"$work/inside" || :
+        comm -23 "$work/elsewhere" "$work/inside" >>"$work/still"
+    fi
+    mv -- "$work/still" "$work/missing"
+fi
 if [ -s "$work/missing" ]; then
     some "$work/missing"
     refuse 4 missing-file "listed files are missing" "the copy is not complete; carry it over again"
@@ -198,7 +241,7 @@ if [ -s "$work/extra" ]; then
 fi
 
 # 5. every byte
-total=$(($(wc -l <"$work/listed")))
+total=$(($(wc -l <"$work/here")))
 size=$(du -sk . 2>/dev/null | cut -f 1)
 say "5. bytes: reading $total files, $((${size:-0} / 1024)) MiB"
 : >"$work/checked"
@@ -216,9 +259,9 @@ say "5. bytes: reading $total files, $((${size:-0} / 1024)) MiB"
 reporter=$!
 status=0
 if command -v stdbuf >/dev/null 2>&1; then # without it the count above lags behind
-    stdbuf -oL sha256sum -c SHA256SUMS >"$work/checked" 2>/dev/null || status=$?
+    stdbuf -oL sha256sum -c "$work/here" >"$work/checked" 2>/dev/null || status=$?
 else
-    sha256sum -c SHA256SUMS >"$work/checked" 2>/dev/null || status=$?
+    sha256sum -c "$work/here" >"$work/checked" 2>/dev/null || status=$?
 fi
 rm -f "$work/running"
 wait "$reporter" || :
@@ -229,17 +272,40 @@ if [ "$status" -ne 0 ] || [ "$(grep -ac ': OK$' "$work/checked")" -ne "$total" ]
         "the copy is damaged or was changed; carry the bundle over again"
 fi
 
+if [ -n "$blobs" ] && [ -s "$work/elsewhere" ]; then
+    say "   and $(($(wc -l <"$work/elsewhere"))) blobs in volumes"
+    one_volume_or_pieces() { # prints a blob; the same volume may be there twice
+        grep -aF "$1 " "$work/members" | sort -t ' ' -k 3,3 -u | while read -r _ volume member; do
+            tar xOf - "$member" <"$volumes/$volume" 2>/dev/null || :
+        done
+    }
+    done=0
+    while read -r path; do
+        [ "$(one_volume_or_pieces "$path" </dev/null | sha256sum | cut -b 1-64)" = "${path##*/}" ] ||
+            refuse 4 digest-mismatch "$path in $(grep -aF "$path " "$work/members" | cut -d ' ' -f 2 |
+                tr '\n' ' ')is not what was signed" "carry that volume over again, or have it cut again alone"
+        done=$((done + 1))
+        [ $((done % 50)) -ne 0 ] || say "   $done blobs"
+    done <"$work/elsewhere"
+fi
+
 # what bootstrap.sh asks for; outside the bundle, so that a bundle cannot bring it along
 if [ "$(id -u)" = 0 ]; then
     state=${XDG_STATE_HOME:-/var/lib}/perimeter/verified
 else
     state=${XDG_STATE_HOME:-${HOME:-/nonexistent}/.local/state}/perimeter/verified
 fi
+total=$(($(wc -l <"$work/listed")))
+without=
+if [ -z "$blobs" ] && [ -s "$work/elsewhere" ]; then
+    total=$(($(wc -l <"$work/here")))
+    without=" but for $(($(wc -l <"$work/elsewhere"))) blobs that are not here"
+fi
 if mkdir -p -- "$state" 2>/dev/null && cp -- "$work/signers" "$state/.$sums.part" 2>/dev/null &&
     mv -f -- "$state/.$sums.part" "$state/$sums"; then
-    say "The bundle holds: $total files, signed by $((signed)) of the given keys."
+    say "The bundle holds$without: $total files, signed by $((signed)) of the given keys."
     say "Next: sh $root/bootstrap.sh"
 else
-    say "The bundle holds: $total files, signed by $((signed)) of the given keys."
+    say "The bundle holds$without: $total files, signed by $((signed)) of the given keys."
     printf 'warning: this could not be written down in %s; bootstrap.sh will refuse\n' "$state" >&2
 fi

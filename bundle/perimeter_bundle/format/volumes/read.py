@@ -110,6 +110,13 @@ def open_volume(path: Path) -> Volume:
             size = first_member_size(file.read(BLOCK_BYTES), LIST)  # 1
             if size is None or size > MAX_LIST_BYTES:
                 raise _bad_volume(path, f"it does not begin with {LIST}")
+            if length < BLOCK_BYTES + size:
+                raise IntegrityError(
+                    "bad-volume",
+                    f"{path} is truncated",
+                    context={"found": f"{length} bytes"},
+                    hint="carry it over again",
+                )
             listing = VolumeList.parse(file.read(size), str(path))
             if length != listing.size_bytes:  # 2
                 word = "truncated" if length < listing.size_bytes else "too long"
