@@ -49,7 +49,7 @@ def test_a_registry_is_filled_from_volumes_and_a_damaged_one_is_never_stored(
             assert not any(client.head_blob(name, lying[0].digest) for name, _ in names)
             assert fill_replica(client, content, bundle.extents, ignore_events).complete
             for name, digest in names:
-                data = client._pool.request("GET", client.endpoint.blob_url(name, digest)).data
+                data = client._wire.pool.request("GET", client.endpoint.blob_url(name, digest)).data
                 assert Digest.of_bytes(data) == digest
     assert not (root / "blobs" / "sha256" / lying[0].digest.hex).exists()
 
