@@ -13,6 +13,7 @@ from perimeter_bundle.model.errors import NetworkError
 from perimeter_bundle.registry.retry import (
     PROGRESS_THAT_COUNTS_BYTES,
     RETRY_TABLE,
+    Clock,
     Failure,
     FailureKind,
     Retrier,
@@ -176,3 +177,19 @@ def test_the_user_guide_shows_the_table_as_it_is() -> None:
     rows = re.findall(r"^\| [^|]+ \| (\d+) \| ([\d.]+) s\D+(\d+) s", text, re.MULTILINE)
     shown = [(int(attempts), float(first), float(cap)) for attempts, first, cap in rows]
     assert shown == [(rule.attempts, rule.first_s, rule.cap_s) for rule in RETRY_TABLE.values()]
+
+
+def test_who_watches_hears_when_a_pause_begins_and_ends() -> None:
+    stop, heard = Stop(), list[str]()
+    answers = iter([Failure(FailureKind.THROTTLED, "429"), None])
+
+    def action() -> None:
+        failure = next(answers)
+        heard.append("asked")
+        if failure:
+            raise failure
+
+    clock = Clock(sleep=lambda _stop, _seconds: heard.append("sleeps"))
+    with stop.watching(lambda begins: heard.append("pauses" if begins else "goes on")):
+        Retrier(clock, stop).run("fetching", action)
+    assert heard == ["asked", "pauses", "sleeps", "goes on", "asked"]
