@@ -29,7 +29,6 @@ from perimeter_installer.plan.steps import History, plan
 from perimeter_installer.run.audit import audited
 from perimeter_installer.run.secrets import Secrets
 from perimeter_installer.run.state import State
-from perimeter_installer.run.step_runner import step_runner
 from perimeter_installer.site.model import Site
 
 
@@ -112,6 +111,9 @@ def bundle_content(bundle: VerifiedBundle) -> Content:
 
 
 def _stand_up(bundle: VerifiedBundle, site: Site, secrets: Secrets, on_event: OnEvent) -> None:
+    # paramiko and all that runs Ansible: a load into a registry that stands does not wait for it
+    from perimeter_installer.run.step_runner import step_runner
+
     steps = [one for one in plan(bundle.manifest, site, History()) if one.name == "registry"]
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
     with step_runner(bundle, site, secrets, run_id, check=False, on_event=on_event) as runner:

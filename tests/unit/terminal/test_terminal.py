@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 
@@ -151,5 +152,22 @@ def test_every_command_is_found_under_its_own_name(program: str) -> None:
 def test_a_command_does_not_import_what_others_need() -> None:
     code = "import sys, perimeter_installer.cli.main, perimeter_bundle.cli.verify_command;"
     code += "print(sorted({'kubernetes', 'paramiko', 'pydantic'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert printed_by(code) == "[]\n"
+
+
+def test_load_does_not_import_what_only_an_embedded_registry_needs() -> None:
+    code = "import sys, perimeter_installer.cli.load_command;"
+    code += "print(sorted({'kubernetes', 'paramiko'} & set(sys.modules)))"
+    assert printed_by(code) == "[]\n"
+
+
+def printed_by(code: str) -> str:
+    """What a fresh Python prints that finds the same modules as this one."""
+    paths = os.pathsep.join(sys.path)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    ).stdout
