@@ -24,7 +24,7 @@ from perimeter_bundle.format.manifest import ItemKind
 from perimeter_bundle.format.verify import VerifiedBundle, open_bundle
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, IntegrityError, NetworkError, TrustError
-from perimeter_bundle.model.events import Event, EventKind
+from perimeter_bundle.model.events import Event, EventKind, ignore_events
 from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.load import bundle_content
 from perimeter_installer.load.push import check_replica, fill_replica
@@ -271,6 +271,27 @@ def test_nobody_answering_is_said_with_the_replicas_name(bundle: VerifiedBundle)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+@pytest.mark.parametrize("more_bytes", [0, -1], ids=["just enough", "a byte too little"])
+def test_too_little_room_is_refused_before_the_first_byte(more_bytes: int, tmp_path: Path) -> None:
+    made = make_bundle(tmp_path / "bundle")
+    add_image(made, "quay.io/test/large:1", layer_bytes=[3 << 20])
+    bundle = open_bundle(made.root, made.trust)
+    content = bundle_content(bundle)
+    with Distribution(tmp_path / "registry") as registry:
+        client = client_of(registry)
+        free_bytes = content.total_bytes + more_bytes
+        if more_bytes < 0:
+            with pytest.raises(HostError, match="nothing was sent") as raised:
+                fill_replica(client, content, bundle.extents, ignore_events, free_bytes=free_bytes)
+            assert raised.value.code == "registry-full"
+            assert registry.linked() == set()
+            fill_replica(client, content, bundle.extents, ignore_events)
+            free_bytes = 0  # nothing is missing now, so nothing is needed
+        assert fill_replica(
+            client, content, bundle.extents, ignore_events, free_bytes=free_bytes
+        ).complete
+
+
 def test_a_full_disc_of_the_registry_is_named_and_the_next_load_goes_on(tmp_path: Path) -> None:
     made = make_bundle(tmp_path / "bundle")
     add_image(made, "quay.io/test/large:1", layer_bytes=[6 << 20] * 4)

@@ -30,11 +30,13 @@ from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import human_bytes, text_table
 
 _ROOM_OF = {
-    "builder": "this machine, while building",
-    "carrier": "the disc or stick that is carried",
-    "jump": "the jump host",
-    "registry": "each registry host",
-    "node": "each node of the cluster",
+    "builder": "build: this machine",
+    "carrier": "carry: the disc or stick",
+    "volumes": "carry in volumes: all of them, and one volume for each of parity",
+    "jump": "unpack: the jump host",
+    "jump_volumes": "load from volumes: the jump host, and one volume",
+    "registry": "load: each registry host",
+    "node": "apply: each node of the cluster",
 }
 
 

@@ -14,6 +14,9 @@ from perimeter_bundle.model.lock import Lock
 CONTENT_BYTES = 64 * MIB
 # while building: the package the collections come from (54 MiB), what pip unpacks, kubeadm's copy
 BUILD_EXTRA_BYTES = 256 * MIB
+# in volumes each file has a header and is padded, together at most 1 KiB; each volume holds a list
+VOLUMES_EXTRA_BYTES = 16 * MIB
+VOLUMES_PART = 200  # one part in so many
 # perimeter-install and what it brings, installed from the wheelhouse: 146 MiB measured
 INSTALLED_BYTES = 256 * MIB
 # containerd keeps the compressed layers and unpacks them: together 3.8 times their size, measured
@@ -28,7 +31,9 @@ class RoomNeeded:
 
     builder_bytes: int
     carrier_bytes: int
-    jump_bytes: int
+    volumes_bytes: int  # all of them together, without parity
+    jump_bytes: int  # with the bundle unpacked there
+    jump_volumes_bytes: int  # used straight from volumes: volume 1 is unpacked beside
     registry_bytes: int
     node_bytes: int
 
@@ -37,7 +42,9 @@ class RoomNeeded:
         return {
             "builder_bytes": self.builder_bytes,
             "carrier_bytes": self.carrier_bytes,
+            "volumes_bytes": self.volumes_bytes,
             "jump_bytes": self.jump_bytes,
+            "jump_volumes_bytes": self.jump_volumes_bytes,
             "registry_bytes": self.registry_bytes,
             "node_bytes": self.node_bytes,
         }
@@ -55,7 +62,9 @@ def room_needed(
     return RoomNeeded(
         builder_bytes=bundle + BUILD_EXTRA_BYTES,
         carrier_bytes=bundle,
+        volumes_bytes=bundle + bundle // VOLUMES_PART + VOLUMES_EXTRA_BYTES,
         jump_bytes=bundle + INSTALLED_BYTES,
+        jump_volumes_bytes=INSTALLED_BYTES,
         registry_bytes=carried,
         node_bytes=images_bytes * UNPACKED_FACTOR + files_bytes * FILES_FACTOR,
     )

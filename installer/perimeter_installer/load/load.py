@@ -25,6 +25,7 @@ from perimeter_installer.load.endpoints import endpoints
 from perimeter_installer.load.push import check_replica, fill_replica
 from perimeter_installer.load.registry import PushClient
 from perimeter_installer.load.report import LoadReport, ReplicaReport
+from perimeter_installer.load.room import registry_room
 from perimeter_installer.plan.steps import History, plan
 from perimeter_installer.run.audit import audited
 from perimeter_installer.run.secrets import Secrets
@@ -76,9 +77,17 @@ def fill_registries(
     deep: bool = False,
 ) -> LoadReport:
     """Fills registries that are already running; raises as ``load_bundle``."""
+    free = registry_room(site, on_event)
 
     def fill(client: PushClient, content: Content) -> ReplicaReport:
-        return fill_replica(client, content, bundle.extents, on_event, deep=deep)
+        return fill_replica(
+            client,
+            content,
+            bundle.extents,
+            on_event,
+            deep=deep,
+            free_bytes=free.get(client.endpoint.name),
+        )
 
     return _report(bundle, site, secrets, fill, check=False)
 

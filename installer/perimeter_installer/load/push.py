@@ -28,6 +28,7 @@ from perimeter_installer.load.body import Cancelled, read_extents
 from perimeter_installer.load.content import BlobNeed, Content, ManifestNeed
 from perimeter_installer.load.registry import PushClient, SparseIndexRefused
 from perimeter_installer.load.report import ReplicaReport
+from perimeter_installer.load.room import refuse_without_room
 
 BlobExtents = Callable[[Digest], tuple[Extent, ...]]
 Accepted = Callable[[ManifestNeed], tuple[Digest, ...]]
@@ -107,14 +108,17 @@ def fill_replica(
     on_event: OnEvent,
     *,
     deep: bool = False,
+    free_bytes: int | None = None,
 ) -> ReplicaReport:
     """Sends what the replica lacks and proves that every name resolves to the bundle's digest.
 
-    Raises what PushClient raises, and IntegrityError[name-mismatch] when the last look fails.
+    Raises what PushClient raises, HostError[registry-full] before the first byte when more is
+    missing than ``free_bytes``, and IntegrityError[name-mismatch] when the last look fails.
     """
     progress = _Progress(client.endpoint.name, on_event)
     client.ping()
     missing = survey(client, content, _exactly, deep=deep)
+    refuse_without_room(client.endpoint, missing.bytes, free_bytes)
     progress.start(content, missing)
     counts = _Counts()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 from perimeter_bundle.model.errors import HostError
@@ -26,11 +26,12 @@ def gather(
     site: Site,
     known_hosts: KnownHosts,
     *,
+    hosts: Iterable[Host] | None = None,
     on_event: OnEvent = ignore_events,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     run_timeout_s: float = RUN_TIMEOUT_S,
 ) -> Mapping[str, HostFacts | HostError]:
-    """Facts by host name; a HostError stands for a host that could not be asked.
+    """Facts of ``hosts`` (default: all) by name; a HostError for each that could not be asked.
 
     Nothing is changed on any host.
     """
@@ -49,7 +50,7 @@ def gather(
         on_event(Event(EventKind.FINISH, task))
         return facts
 
-    return on_every(site.hosts, ask)
+    return on_every(site.hosts if hosts is None else hosts, ask)
 
 
 def ask_host(

@@ -165,3 +165,5 @@ def test_room_counts_unpacked_images_on_nodes_and_everything_on_the_builder() ->
     assert room.node_bytes == 10 * MIB * UNPACKED_FACTOR + 2 * MIB * FILES_FACTOR
     assert room.builder_bytes == 13 * MIB + CONTENT_BYTES + BUILD_EXTRA_BYTES
     assert room.carrier_bytes < room.jump_bytes
+    assert room.carrier_bytes < room.volumes_bytes < room.carrier_bytes * 1.01 + 17 * 1024**2
+    assert room.jump_volumes_bytes == room.jump_bytes - room.carrier_bytes
