@@ -8,8 +8,6 @@ from perimeter_bundle.model.errors import HostError
 from perimeter_bundle.model.events import OnEvent
 from perimeter_bundle.terminal.text import human_bytes
 from perimeter_installer.load.endpoint import RegistryEndpoint
-from perimeter_installer.preflight.gather import gather
-from perimeter_installer.site.host_keys import KnownHosts
 from perimeter_installer.site.model import Site
 
 
@@ -20,6 +18,10 @@ def registry_room(site: Site, on_event: OnEvent) -> Mapping[str, int]:
     """
     if site.registry.mode != "embedded":
         return {}
+    # paramiko: a load into an external registry does not wait for it
+    from perimeter_installer.preflight.gather import gather
+    from perimeter_installer.site.host_keys import KnownHosts
+
     known_hosts = KnownHosts.load(site.known_hosts_file)
     found = gather(site, known_hosts, hosts=site.group("registry"), on_event=on_event)
     discs = {
