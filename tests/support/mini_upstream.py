@@ -19,6 +19,7 @@ from perimeter_bundle.catalog.values import Catalog, Release
 from perimeter_bundle.collect.build import BuildRequest, BuildResult, build_bundle
 from perimeter_bundle.collect.lock import lock_release
 from perimeter_bundle.collect.upstream import Upstream
+from perimeter_bundle.format.inventory import VerifiedInventory
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.events import OnEvent, ignore_events
 from perimeter_bundle.model.lock import Lock
@@ -47,11 +48,12 @@ class MiniUpstream:
     image: TestImage
     control_plane: TestImage
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    image_host: str = ""
 
     @property
     def host(self) -> str:
-        """Of images and files: ``127.0.0.1:port``."""
-        return self.server.host
+        """Of images: ``127.0.0.1:port``, unless they go by another name and come from a mirror."""
+        return self.image_host or self.server.host
 
     @property
     def catalog_root(self) -> Path:
@@ -110,6 +112,7 @@ class MiniUpstream:
         deep: bool = False,
         more: Mapping[str, str] | None = None,
         build_cache: Path | None = None,
+        against: VerifiedInventory | None = None,
     ) -> BuildResult:
         data = lock.to_bytes() if isinstance(lock, Lock) else lock
         request = BuildRequest(
@@ -122,6 +125,7 @@ class MiniUpstream:
             skip_tag_check=skip_tag_check,
             deep=deep,
             requirements=self.requirements,
+            against=against,
         )
         return build_bundle(request, self.upstream(), ignore_events)
 
@@ -155,10 +159,16 @@ class MiniUpstream:
         ]
 
 
-def mini_upstream(server: LyingServer, folder: Path, ca_file: Path) -> MiniUpstream:
-    """Fills ``server`` and writes catalog, requirements and wheels into ``folder``."""
+def mini_upstream(
+    server: LyingServer, folder: Path, ca_file: Path, *, image_host: str = ""
+) -> MiniUpstream:
+    """Fills ``server`` and writes catalog, requirements and wheels into ``folder``.
+
+    No registry stores a name with a port: ``image_host`` is for what is loaded into one.
+    """
     control_plane = single_image(layers=(b"shared layer", b"control plane"))
-    mini = MiniUpstream(server, folder, ca_file, index_image(), control_plane)
+    mirrors = {image_host: (server.url,)} if image_host else {}
+    mini = MiniUpstream(server, folder, ca_file, index_image(), control_plane, mirrors, image_host)
     mini.serve_image("example/shop", "1.0", mini.image)
     # another index over the same manifests
     mini.serve_image("example/zcopy", "1.0", index_image(attestation=False))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from perimeter_bundle.cli.against_options import against_options, inventory_at
 from perimeter_bundle.cli.options import build_cache as build_cache_folder
 from perimeter_bundle.cli.options import (
     build_cache_option,
@@ -45,6 +46,7 @@ from perimeter_bundle.terminal.text import human_bytes
     is_flag=True,
     help="Hash every byte of a bundle that is finished already, not sizes and manifests alone.",
 )
+@against_options
 @workloads_option
 @build_cache_option
 @network_options
@@ -58,6 +60,8 @@ def build(
     out: Path,
     skip_tag_check: bool,
     deep: bool,
+    against_path: Path | None,
+    trust_path: Path | None,
     workloads_path: Path | None,
     build_cache: Path | None,
     ca_file: Path | None,
@@ -73,12 +77,17 @@ def build(
     Images that are built from source are taken from the build cache when they are what the lock
     pins, else compiled again, which must give the same bytes. The same lock gives the same bytes.
 
+    With --against the bundle is a delta: layers of images and files of nodes that every replica of
+    the site's registry holds are not fetched and not carried. It installs only where they are.
+
     \b
     Examples:
       perimeter-bundle build 2026.11 --out /srv/bundles/2026.11
       perimeter-bundle build 2026.11 --lock site/images.lock --out DIR --workers 8
+      perimeter-bundle build 2026.12 --out DIR --against inventory.json --trust site.pub
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
+    against = inventory_at(against_path, trust_path)
     chosen = choose(release_name, catalog_path, platforms, workloads_path)
     request = BuildRequest(
         release=chosen.release,
@@ -90,6 +99,7 @@ def build(
         deep=deep,
         build_cache=build_cache_folder(build_cache),
         ca_file=ca_file,
+        against=against,
     )
     with (
         output.reporter() as reporter,
@@ -110,14 +120,19 @@ def _to_dict(result: BuildResult) -> dict[str, object]:
         "number": manifest.number,
         "identity": str(result.identity),
         "size_bytes": result.size_bytes,
+        "left_out_bytes": result.left_out_bytes,
         "items": len(manifest.items),
     }
 
 
 def _text(result: BuildResult) -> str:
     manifest = result.manifest
+    delta = ""
+    if manifest.base:
+        left_out = human_bytes(result.left_out_bytes)
+        delta = f"\n  a delta: {left_out} are left out, the site's registry holds them"
     return (
         f"{result.root}: release {manifest.release} (number {manifest.number}), "
-        f"{len(manifest.items)} items, {human_bytes(result.size_bytes)}\n"
+        f"{len(manifest.items)} items, {human_bytes(result.size_bytes)}{delta}\n"
         f"  identity {result.identity}"
     )

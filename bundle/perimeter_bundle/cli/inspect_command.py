@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from perimeter_bundle.cli.bundle_argument import bundle_argument, refuse_missing_bundle
+from perimeter_bundle.format.base import MAX_BASE_BYTES, Base
 from perimeter_bundle.format.files import list_tree, read_file
-from perimeter_bundle.format.layout import BUNDLE_MANIFEST, COHERENCE, LOCK, SIGNATURES, SUMS
+from perimeter_bundle.format.layout import BASE, BUNDLE_MANIFEST, COHERENCE, LOCK, SIGNATURES, SUMS
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleItem, BundleManifest
 from perimeter_bundle.format.sums import MAX_SUMS_BYTES
 from perimeter_bundle.model.digest import Digest
@@ -52,14 +53,20 @@ def inspect(output: Output, bundle_path: Path) -> None:
     ]
     identity = Digest.of_bytes(sums)
     judgement = _judgement(bundle_path)
+    base = _base(bundle_path)
+    carried_bytes = sum(list_tree(bundle_path).files.values())
     inside = _dependencies(bundle_path)
     output.result(
         {
             **_to_dict(manifest, identity, signers),
             "dependencies": [answer.to_dict() for answer in inside],
             **_coherence_dict(judgement),
+            **_delta_dict(base, carried_bytes),
         },
-        _text(manifest, identity, signers) + _inside_text(inside) + _coherence_text(judgement),
+        _text(manifest, identity, signers)
+        + _inside_text(inside)
+        + _coherence_text(judgement)
+        + _delta_text(base, carried_bytes),
     )
     output.next_step(f"perimeter-bundle verify {bundle_path} --trust KEYS")
 
@@ -68,6 +75,48 @@ def _judgement(bundle: Path) -> Judgement | None:
     """What the builder found; None in bundles that were made before it looked."""
     path = bundle / COHERENCE
     return Judgement.parse(read_file(path, MAX_COHERENCE_BYTES)) if path.exists() else None
+
+
+def _base(bundle: Path) -> Base | None:
+    """What a delta leaves out; None in a whole release."""
+    path = bundle / BASE
+    return Base.parse(read_file(path, MAX_BASE_BYTES)) if path.exists() else None
+
+
+def _delta_dict(base: Base | None, carried_bytes: int) -> dict[str, object]:
+    if base is None:
+        return {}
+    return {
+        "delta": {
+            **base.to_dict(),
+            "left_out_blobs": len(base.blobs),
+            "left_out_bytes": base.total_bytes,
+            "carried_bytes": carried_bytes,
+        }
+    }
+
+
+def _delta_text(base: Base | None, carried_bytes: int) -> str:
+    """The base, and what each image and file leaves to it."""
+    if base is None:
+        return ""
+    left: dict[str, list[int]] = {}
+    for blob in base.blobs:
+        for item in blob.items:
+            left.setdefault(item, []).append(blob.size_bytes)
+    rows = [(item, str(len(all_)), human_bytes(sum(all_))) for item, all_ in sorted(left.items())]
+    whole = carried_bytes + base.total_bytes
+    return "\n".join(
+        [
+            "",
+            "",
+            f"a delta on {base.about} (inventory {base.inventory}):",
+            f"{human_bytes(carried_bytes)} of {human_bytes(whole)} are carried;"
+            f" {len(base.blobs)} blobs, {human_bytes(base.total_bytes)}, are left out",
+            "",
+            text_table(["left out, at the site already", "blobs", "size"], rows),
+        ]
+    )
 
 
 def _dependencies(bundle: Path) -> tuple[ChartAnswer, ...]:

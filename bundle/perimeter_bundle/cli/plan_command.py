@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from perimeter_bundle.cli.against_options import against_option, inventory_at
 from perimeter_bundle.cli.options import (
     Chosen,
     choose,
@@ -20,10 +21,13 @@ from perimeter_bundle.cli.options import (
     workloads_option,
 )
 from perimeter_bundle.cli.site_options import refuse_other_site, site_options, site_request
+from perimeter_bundle.collect.against import plan_base
 from perimeter_bundle.collect.plan import Plan, PlanItem, ask_upstream, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
 from perimeter_bundle.collect.workspace import disc_errors
+from perimeter_bundle.format.base import Base
+from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.phases import CARRIED
 from perimeter_bundle.terminal.options import Output, common_options
@@ -46,6 +50,7 @@ _ROOM_OF = {
 @click.option("--no-lock", is_flag=True, help="Ask upstream even if there is a lock.")
 @workloads_option
 @site_options
+@against_option
 @network_options
 @common_options
 def plan(
@@ -58,6 +63,7 @@ def plan(
     workloads_path: Path | None,
     site_facts_path: Path | None,
     trust_path: Path | None,
+    against_path: Path | None,
     ca_file: Path | None,
     mirrors: tuple[str, ...],
     docker_config: Path | None,
@@ -70,6 +76,8 @@ def plan(
     kustomize that renders); what the objects name is asked for its size. A string that looks like
     an image and that no rule explains is refused, as lock and build do.
     With --site-facts the lock must have been written with these very facts.
+    With --against it also shows what a delta would leave out: manifests are fetched for that, no
+    layer, and a lock is needed. Images that are compiled count as carried.
 
     \b
     Examples:
@@ -77,11 +85,19 @@ def plan(
       perimeter-bundle plan 2026.11 --no-lock --ca-file /etc/ssl/company.pem --json
     """
     settings = network_settings(ca_file, mirrors, docker_config, workers)
-    site = site_request(site_facts_path, trust_path)
+    only_against = against_path is not None and site_facts_path is None
+    site = site_request(site_facts_path, None if only_against else trust_path)
+    against = inventory_at(against_path, trust_path if against_path else None)
     chosen = choose(release_name, catalog_path, platforms, workloads_path)
     lock = None if no_lock else _usable_lock(chosen, lock_path)
     if lock is not None:
         refuse_other_site(lock, site, f"perimeter-bundle lock {release_name}")
+    elif against:
+        raise InputError(
+            "bad-option",
+            "--against needs a lock: names stand for nothing that a site could hold",
+            hint=f"perimeter-bundle lock {release_name}",
+        )
     asked = None
     if lock is None:
         with (
@@ -94,11 +110,38 @@ def plan(
         ):
             asked = ask_upstream(chosen.release, upstream, Path(work))
     found = plan_release(chosen.release, lock, asked)
-    output.result(found.to_dict(), _text(found))
+    base = None
+    if lock is not None and against:
+        with (
+            output.reporter() as reporter,
+            disc_errors(Path(tempfile.gettempdir())),
+            tempfile.TemporaryDirectory(prefix="perimeter-plan-") as work,
+            workload_upstream(
+                open_upstream(settings, reporter.on_event), chosen.release.workloads, os.environ
+            ) as upstream,
+        ):
+            base = plan_base(against, lock, upstream, Path(work))
+    output.result({**found.to_dict(), **_delta_dict(base)}, _text(found) + _delta_text(base))
     verb = "build" if found.locked else "lock"
     more = f" --workloads {workloads_path}" if workloads_path else ""
     more += " --out DIR" if found.locked else ""
     output.next_step(f"perimeter-bundle {verb} {release_name}{more}")
+
+
+def _delta_dict(base: Base | None) -> dict[str, object]:
+    if base is None:
+        return {}
+    counts = {"left_out_blobs": len(base.blobs), "left_out_bytes": base.total_bytes}
+    return {"delta": {**base.to_dict(), **counts}}
+
+
+def _delta_text(base: Base | None) -> str:
+    if base is None:
+        return ""
+    return (
+        f"\n\na delta on {base.about}: {len(base.blobs)} blobs, {human_bytes(base.total_bytes)},"
+        " would be left out"
+    )
 
 
 def _usable_lock(chosen: Chosen, lock_path: Path | None) -> Lock | None:

@@ -25,7 +25,7 @@ def site_options(command: Callable[P, R]) -> Callable[P, R]:
         "--trust",
         "trust_path",
         type=click.Path(path_type=Path),
-        help="The site's public key (.pub), or a folder of such; checks --site-facts.",
+        help="The site's public key (.pub), or a folder of such; checks what the site signed.",
     )(command)
     return click.option(
         "--site-facts",

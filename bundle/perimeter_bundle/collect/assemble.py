@@ -147,14 +147,19 @@ def bundle_components(release: Release) -> tuple[BundleComponent, ...]:
     )
 
 
-def exact_room(sizes: Mapping[Digest, int], images: Sequence[PulledImage], other: int) -> Room:
-    """Room by what really is there: each blob once; ``other`` is everything beside the blobs."""
+def exact_room(
+    sizes: Mapping[Digest, int], images: Sequence[PulledImage], other: int, left_out_bytes: int
+) -> Room:
+    """Room by what really is there: each blob once; ``other`` is everything beside the blobs.
+
+    What a delta leaves out takes no room in the bundle; registry and nodes need all.
+    """
     blobs = sum(sizes.values())
     of_images = {digest: size for image in images for digest, size in image.sizes.items()}
     images_bytes = sum(of_images.values())
     files_bytes = blobs - images_bytes
     return Room(
-        bundle_bytes=blobs + other,
+        bundle_bytes=blobs - left_out_bytes + other,
         registry_bytes=blobs,
         node_bytes=images_bytes * UNPACKED_FACTOR + files_bytes * FILES_FACTOR,
     )

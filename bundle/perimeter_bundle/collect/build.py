@@ -9,12 +9,13 @@
    what the release puts together belongs together, or is accepted with a reason.
 6. The wheelhouse, roles, playbooks and the catalog.
 7. index.json, bundle.json, the lock's very bytes; then everything is listed in SHA256SUMS.
+Against an inventory, 4 fetches and 7 keeps only what the site's registry lacks (against.py).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from pathlib import Path
 from perimeter_bundle.catalog.content import content_root
 from perimeter_bundle.catalog.values import Catalog, ChartSpec, Component, Release, SourceSpec
 from perimeter_bundle.charts.archive import MAX_CHART_BYTES
+from perimeter_bundle.collect.against import choose_base, not_fetched, refuse_other_site
 from perimeter_bundle.collect.artifacts import chart_artifact, file_artifact, source_artifact
 from perimeter_bundle.collect.assemble import (
     PackedEntry,
@@ -68,7 +70,9 @@ from perimeter_bundle.collect.workspace import (
 )
 from perimeter_bundle.discover.stream import MAX_OBJECTS_BYTES
 from perimeter_bundle.format import layout
+from perimeter_bundle.format.base import Base
 from perimeter_bundle.format.files import list_tree, read_file, write_file
+from perimeter_bundle.format.inventory import VerifiedInventory
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest
 from perimeter_bundle.format.oci import LAYOUT_VERSION
 from perimeter_bundle.format.seal import seal
@@ -97,6 +101,7 @@ class BuildRequest:
     build_cache: Path | None = None  # where compiled images are kept; default: until this is done
     deep: bool = False  # hash every byte of a bundle that is finished already
     ca_file: Path | None = None  # for the go command, which fetches by itself
+    against: VerifiedInventory | None = None  # what the site holds is left out: a delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class BuildResult:
     identity: Digest
     manifest: BundleManifest
     size_bytes: int
+    left_out_bytes: int = 0  # of a delta: what its base holds
 
 
 def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -> BuildResult:
@@ -117,6 +123,7 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
     """
     lock = Lock.parse(request.lock_bytes)
     check_lock(lock, request.release)  # 1
+    refuse_other_site(lock, request.against)
     if is_finished(request.out):
         return _finished(request, on_event)
     refuse_foreign(request.out)  # 2
@@ -130,22 +137,32 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         cache = request.build_cache or workspace.work / "builds"
         settings = GoSettings(Kept(cache), request.environment, request.ca_file)
         images += take_builds(lock, request.release, upstream, workspace, settings)
-        missing = workspace.missing_bytes(_sizes_to_fetch(lock, images))
+        base = None
+        if request.against:
+            base = choose_base(request.against, lock, images, workspace)
+        left_out = not_fetched(base, lock, request.release)
+        missing = workspace.missing_bytes(_sizes_to_fetch(lock, images, left_out))
         missing += sum(package.size_bytes for package in lock.packages)
         refuse_without_room(request.out, missing + CONTENT_BYTES + BUILD_EXTRA_BYTES)
         packed_here = _source_tasks(request, lock, upstream, workspace)
         packed_here += _chart_tasks(request, lock, upstream, workspace)
-        pull_blobs(lock, images, upstream, workspace, on_event, packed_here)
+        pull_blobs(lock, images, upstream, workspace, on_event, packed_here, left_out)
         packed = _pack(lock, workspace)
         _check_content(request.release, lock, workspace, on_event)  # 5
         items = _write_content(request, lock, workspace, on_event)  # 6
-        manifest = _describe(request, lock, workspace, images, packed, items)  # 7
+        manifest = _describe(request, lock, workspace, images, packed, items, base)  # 7
         on_event(Event(EventKind.NOTE, "", "listing every file in SHA256SUMS"))
         known = workspace.journal.proven()
         workspace.finish()
         flush_file_system(request.out)  # what is listed as finished is on the disc
         identity = seal(request.out, known=known, on_event=on_event)
-    return BuildResult(request.out, identity, manifest, _size(request.out))
+    return _result(request.out, identity, manifest, base)
+
+
+def _result(
+    out: Path, identity: Digest, manifest: BundleManifest, base: Base | None
+) -> BuildResult:
+    return BuildResult(out, identity, manifest, _size(out), base.total_bytes if base else 0)
 
 
 def _finished(request: BuildRequest, on_event: OnEvent) -> BuildResult:
@@ -153,7 +170,7 @@ def _finished(request: BuildRequest, on_event: OnEvent) -> BuildResult:
     root = content_root()
     with tempfile.TemporaryDirectory(prefix="perimeter-build-") as work:
         own = own_wheel(root, Path(work))
-    manifest, identity = check_finished(
+    manifest, identity, base = check_finished(
         request.out,
         request.lock_bytes,
         request.release,
@@ -162,9 +179,10 @@ def _finished(request: BuildRequest, on_event: OnEvent) -> BuildResult:
         (_requirements(request) / "install.txt").read_bytes(),
         on_event,
         deep=request.deep,
+        against=request.against.digest if request.against else None,
     )
     on_event(Event(EventKind.NOTE, "", f"{request.out} is finished already; nothing was fetched"))
-    return BuildResult(request.out, identity, manifest, _size(request.out))
+    return _result(request.out, identity, manifest, base)
 
 
 def _source_tasks(
@@ -328,15 +346,19 @@ def _describe(
     images: Sequence[PulledImage],
     packed: Sequence[PackedEntry],
     content: Sequence[BundleItem],
+    base: Base | None,
 ) -> BundleManifest:
     """Writes what says what is inside, after everything else is there."""
     root, release = workspace.root, request.release
+    _write_papers(lock, workspace)
     sizes = all_sizes(images, packed)
-    workspace.keep_only(set(sizes))
+    workspace.keep_only(set(sizes) - set(base.sizes if base else ()))
+    (root / layout.BASE).unlink(missing_ok=True)  # of an interrupted build
+    if base:
+        write_file(root / layout.BASE, base.to_bytes())
     write_file(root / layout.OCI_LAYOUT, LAYOUT_VERSION)
     write_file(root / layout.INDEX, write_index(images, packed))
     write_file(root / layout.LOCK, request.lock_bytes)
-    _write_papers(lock, workspace)
     beside = sum(list_tree(root / layout.CONTENT).files.values())
     manifest = BundleManifest(
         release=lock.release,
@@ -349,7 +371,8 @@ def _describe(
             *content,
         ),
         # what lists and describes the rest is small; a MiB more than is needed does no harm
-        room=exact_room(sizes, images, beside + 8 * MIB),
+        room=exact_room(sizes, images, beside + 8 * MIB, base.total_bytes if base else 0),
+        base=base.inventory if base else None,
     )
     write_file(root / layout.BUNDLE_MANIFEST, manifest.to_bytes())
     return manifest
@@ -373,11 +396,14 @@ def _size(root: Path) -> int:
     return sum(list_tree(root).files.values())
 
 
-def _sizes_to_fetch(lock: Lock, images: Sequence[PulledImage]) -> dict[Digest, int]:
+def _sizes_to_fetch(
+    lock: Lock, images: Sequence[PulledImage], left_out: Set[Digest]
+) -> dict[Digest, int]:
     sizes = {digest: size for image in images for digest, size in image.sizes.items()}
     sizes |= {_digest(chart.digest): chart.size_bytes for chart in lock.charts}
     sizes |= {_digest(file.digest): file.size_bytes for file in lock.files}
-    return sizes | {_digest(one.digest): one.size_bytes for one in lock.sources}
+    sizes |= {_digest(one.digest): one.size_bytes for one in lock.sources}
+    return {digest: size for digest, size in sizes.items() if digest not in left_out}
 
 
 def _digest(digest: Digest | None) -> Digest:

@@ -15,6 +15,7 @@ from perimeter_bundle.collect.content import catalog_files
 from perimeter_bundle.collect.own_wheel import OwnWheel
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.agreement import blob_name_problems, closure_problems
+from perimeter_bundle.format.base import MAX_BASE_BYTES, Base
 from perimeter_bundle.format.files import Tree, list_tree, read_file
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
 from perimeter_bundle.format.oci import MAX_INDEX_BYTES, OciIndex
@@ -40,8 +41,11 @@ def check_finished(
     on_event: OnEvent,
     *,
     deep: bool = False,
-) -> tuple[BundleManifest, Digest]:
-    """What a finished bundle says, and the digest of its SHA256SUMS; ``deep`` hashes all of it.
+    against: Digest | None = None,
+) -> tuple[BundleManifest, Digest, Base | None]:
+    """What a finished bundle says, the digest of its SHA256SUMS, and the base of a delta.
+
+    ``deep`` hashes all of it; ``against`` is the digest of the inventory this build leaves out.
 
     Raises InputError[already-built] when this build would put other things into it, and
     IntegrityError when it is not whole any more.
@@ -53,6 +57,11 @@ def check_finished(
     differs = [path for path, digest in wanted.items() if sums.digests.get(path) != digest]
     ours = (f"{layout.ROLES}/", f"{layout.PLAYBOOKS}/", f"{layout.CATALOG}/")
     differs += [path for path in sums.digests if path.startswith(ours) and path not in wanted]
+    base = None
+    if layout.BASE in sums.digests:
+        base = Base.parse(read_file(out / layout.BASE, MAX_BASE_BYTES))
+    if (base.inventory if base else None) != against:
+        differs.append(layout.BASE)
     if differs:
         raise InputError(
             "already-built",
@@ -64,8 +73,8 @@ def check_finished(
     hashed = {path: digest for path, digest in sums.digests.items() if deep or not _is_bulk(path)}
     check_hashes(out, tree.files, Sums(hashed), on_event=on_event)
     manifest = BundleManifest.parse(read_file(out / layout.BUNDLE_MANIFEST, MAX_MANIFEST_BYTES))
-    _check_sizes(out, tree, sums, Lock.parse(lock_bytes), manifest)
-    return manifest, Digest.of_bytes(sums_bytes)
+    _check_sizes(out, tree, sums, Lock.parse(lock_bytes), manifest, base)
+    return manifest, Digest.of_bytes(sums_bytes), base
 
 
 def _is_bulk(path: str) -> bool:
@@ -73,7 +82,14 @@ def _is_bulk(path: str) -> bool:
     return path.startswith((f"{layout.BLOBS}/", f"{layout.PYTHON_INDEX}/"))
 
 
-def _check_sizes(out: Path, tree: Tree, sums: Sums, lock: Lock, manifest: BundleManifest) -> None:
+def _check_sizes(
+    out: Path,
+    tree: Tree,
+    sums: Sums,
+    lock: Lock,
+    manifest: BundleManifest,
+    base: Base | None,
+) -> None:
     """Raises IntegrityError[not-whole] unless all that is bulk is there with its size."""
     index = OciIndex.parse(read_file(out / layout.INDEX, MAX_INDEX_BYTES))
     blobs = {
@@ -91,7 +107,8 @@ def _check_sizes(out: Path, tree: Tree, sums: Sums, lock: Lock, manifest: Bundle
         return data
 
     problems = blob_name_problems(sums)
-    problems += closure_problems(lock, manifest, index, blobs, read)
+    left_out = base.sizes if base else {}
+    problems += closure_problems(lock, manifest, index, {**left_out, **blobs}, read)
     for package in lock.packages:
         path = layout.python_package_path(package.filename)
         if tree.files.get(path) != package.size_bytes:

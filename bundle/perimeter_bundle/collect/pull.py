@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -92,10 +92,11 @@ def pull_blobs(
     workspace: Workspace,
     on_event: OnEvent,
     more: Sequence[FetchTask] = (),
+    left_out: Set[Digest] = frozenset(),
 ) -> None:
     """Every layer, configuration, chart and file that is not there yet, and ``more``.
 
-    All of it is on the disc when this returns.
+    Nothing of ``left_out`` is fetched. All of it is on the disc when this returns.
     """
     tasks = list(more)
     tasks += [
@@ -108,11 +109,12 @@ def pull_blobs(
         )
         for image in images
         for blob in image.blobs
+        if blob.digest not in left_out
     ]
     charts = (chart for chart in lock.charts if not chart.is_packed_here)
     entries: tuple[LockedChart | LockedFile, ...] = (*charts, *lock.files)
     for entry in entries:
-        if entry.digest is not None and not is_made(entry.url):
+        if entry.digest and entry.digest not in left_out and not is_made(entry.url):
             tasks.append(
                 FetchTask(
                     str(entry.digest),

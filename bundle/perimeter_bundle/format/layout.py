@@ -9,6 +9,7 @@ from __future__ import annotations
 from perimeter_bundle.model.digest import Digest
 
 BUNDLE_FORMAT = "perimeter-bundle/1"
+BASE_FORMAT = "perimeter-base/1"
 
 # the OCI image layout
 OCI_LAYOUT = "oci-layout"
@@ -17,6 +18,7 @@ BLOBS = "blobs"
 
 # what is inside, for reviewers and for the installer
 BUNDLE_MANIFEST = "manifest/bundle.json"
+BASE = "manifest/base.json"  # only in a delta: what it leaves out, and where that is held
 LOCK = "manifest/images.lock"
 RENDERED = "manifest/rendered"
 DISCOVERY = "manifest/discovery.json"

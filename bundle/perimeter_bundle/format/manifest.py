@@ -103,6 +103,7 @@ class BundleManifest:
     items: tuple[BundleItem, ...]
     room: Room
     format: str = BUNDLE_FORMAT
+    base: Digest | None = None  # of the inventory, in a delta: base.json names what was left out
 
     def __post_init__(self) -> None:
         ordered = sorted(self.items, key=lambda item: (item.kind.value, item.name))
@@ -126,8 +127,10 @@ class BundleManifest:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON; the same value gives the same bytes."""
+        delta = {"base": str(self.base)} if self.base else {}
         return dump_object(
             {
+                **delta,
                 "format": self.format,
                 "release": self.release,
                 "number": self.number,
@@ -166,6 +169,11 @@ class BundleManifest:
             components=tuple(reader.tables(document, "components", _read_component)),
             items=tuple(reader.tables(document, "items", _read_item)),
             room=Room(*(reader.count(room, key, "room") for key in _ROOM_KEYS)),
+            base=(
+                reader.value(document, "base", "bundle.json", Digest.parse, None)
+                if "base" in document
+                else None
+            ),
         )
         reader.problems += _contradictions(manifest)
         if reader.problems:
@@ -175,7 +183,10 @@ class BundleManifest:
         return manifest
 
 
-_KEYS = ("format", "release", "number", "minimum_installer", "components", "items", "room")
+_KEYS = (
+    *("format", "release", "number", "minimum_installer", "components", "items", "room"),
+    "base",
+)
 _ROOM_KEYS = ("bundle_bytes", "registry_bytes", "node_bytes")
 _COMPONENT_KEYS = ("name", "version", "licence", "source", "phase")
 _ITEM_TEXTS = ("source", "licence", "component", "version")

@@ -4,8 +4,7 @@ Some images carry the operating system or the kernel of a node in their tag; thi
 there are. It crosses the air gap outwards, so it holds what is needed for that and no address,
 serial number or account. docs/formats/site-facts.md describes it.
 
-1. The signature in FILE.sig is raw DER, ECDSA P-256 with SHA-256 over the exact bytes of FILE, by
-   a key the connected side trusts already; a key that travels with the file is never looked at.
+1. A key that the connected side trusts already signed FILE (signed_file.py).
 2. Only then FILE is read: strict JSON, no unknown key, every text of a narrow shape, since texts
    of it become parts of image references.
 3. Nothing in it contradicts itself: each host stands there once, each profile has a host.
@@ -20,22 +19,15 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
-from perimeter_bundle.format.files import read_file, write_file
-from perimeter_bundle.format.signature import (
-    MAX_SIGNATURE_BYTES,
-    load_private_key,
-    public_key_of,
-    sign_bytes,
-)
+from perimeter_bundle.format.signed_file import read_signed, write_signed
 from perimeter_bundle.format.strict_json import MIB, dump_object, parse_object
 from perimeter_bundle.format.trust import Trust, TrustedKey
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import InputError, TrustError
+from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.reader import Reader, Table, repeated
 
 SITE_FACTS_FORMAT = "perimeter-site-facts/1"
 SITE_FACTS_FILE = "site-facts.json"
-SIGNATURE_SUFFIX = ".sig"
 MAX_SITE_FACTS_BYTES = 4 * MIB
 MAX_HOSTS = 10_000
 MAX_PROBLEMS = 50  # a hostile file shall not fill the screen
@@ -220,33 +212,20 @@ class VerifiedSiteFacts:
             raise TypeError("only open_site_facts() makes VerifiedSiteFacts")
 
 
-def signature_file(path: Path) -> Path:
-    """Where the signature lies: beside the file."""
-    return path.with_name(path.name + SIGNATURE_SUFFIX)
-
-
 def write_site_facts(
     facts: SiteFacts, path: Path, key_path: Path, password: str | None = None
 ) -> tuple[Path, str]:
     """Writes ``path`` and its signature; the signature's path and the id of the key.
 
-    Raises what load_private_key raises, before anything is written, and OSError.
+    Raises what write_signed raises.
     """
-    private_key = load_private_key(key_path, password)
-    data = facts.to_bytes()
-    SiteFacts.parse(data)  # what nobody could read must not be signed
-    signature = signature_file(path)
-    signature.unlink(missing_ok=True)  # an old signature beside new facts would confuse people
-    write_file(path, data)
-    write_file(signature, sign_bytes(private_key, data))
-    return signature, public_key_of(private_key).key_id
+    return write_signed(path, facts.to_bytes(), SiteFacts.parse, key_path, password)
 
 
 def open_site_facts(path: Path, trust: Trust) -> VerifiedSiteFacts:
     """The facts in ``path`` if a key in ``trust`` signed them.
 
-    One key is enough, in whatever role. Raises InputError[no-site-facts], TrustError[not-signed],
-    TrustError[not-trusted], IntegrityError, and what SiteFacts.parse raises.
+    Raises InputError[no-site-facts], what read_signed raises, and what SiteFacts.parse raises.
     """
     if not path.is_file():
         raise InputError(
@@ -254,25 +233,10 @@ def open_site_facts(path: Path, trust: Trust) -> VerifiedSiteFacts:
             f"there is no file {path}",
             hint="perimeter-install site-facts writes it at the site; carry it here with its .sig",
         )
-    data = read_file(path, MAX_SITE_FACTS_BYTES)
-    beside = signature_file(path)
-    if not beside.exists():
-        raise TrustError(
-            "not-signed",
-            f"there is no signature {beside}",
-            hint="carry both files, FILE and FILE.sig",
-        )
-    signature = read_file(beside, MAX_SIGNATURE_BYTES)
-    signer = next((key for key in trust.keys if key.key.verifies(signature, data)), None)  # 1
-    if signer is None:
-        raise TrustError(
-            "not-trusted",
-            f"no trusted key signed {path.name}",
-            context={"trusted": ", ".join(key.key.key_id[:16] for key in trust.keys)},
-            hint="get the site's .pub file by a way you trust; if you have it, the file was changed"
-            " after it was signed",
-        )
-    return VerifiedSiteFacts(SiteFacts.parse(data), Digest.of_bytes(data), signer, _MAKER)  # 2, 3
+    signed = read_signed(path, trust, MAX_SITE_FACTS_BYTES)  # 1
+    return VerifiedSiteFacts(
+        SiteFacts.parse(signed.data), signed.digest, signed.signer, _MAKER
+    )  # 2, 3
 
 
 def _profile_dict(profile: HostProfile) -> dict[str, object]:

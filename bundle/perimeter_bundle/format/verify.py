@@ -14,14 +14,16 @@
  8. They agree: release, number, and each locked name with its digest; nothing unresolved, nothing
     that is not locked.
  9. Everything reachable from index.json is there with its size; what is locked for a platform was
-    built for it. Members of an index that were not collected may be absent.
+    built for it. Members of an index that were not collected may be absent, and so may be layers
+    and files of nodes that base.json of a delta names with their size.
 10. The release number is not below the lowest that the site accepts.
 
 The caller's part: that the trust folder came by another way than the bundle; which release is
 installed (``trust.not_before``); that nobody writes to the bundle while it is used – what is
-copied out of it is hashed again while it streams. With BlobBytes.LATER: no blob is used before its
-bytes are checked, by ``VerifiedBundle.read`` or ``check_blobs``, or by a registry, which takes an
-upload only under the digest of its bytes.
+copied out of it is hashed again while it streams; that the site's registry holds what a delta
+leaves out. With BlobBytes.LATER: no blob is used before its bytes are checked, by
+``VerifiedBundle.read`` or ``check_blobs``, or by a registry, which takes an upload only under the
+digest of its bytes.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from perimeter_bundle.format.agreement import (
     content_problems,
     lock_problems,
 )
+from perimeter_bundle.format.base import MAX_BASE_BYTES, Base, base_problems
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import read_file
 from perimeter_bundle.format.manifest import MAX_MANIFEST_BYTES, BundleManifest
@@ -81,6 +84,7 @@ class VerifiedBundle:
     held: Held  # where its bytes lie
     blobs: BlobBytes
     maker: object = field(repr=False, compare=False)
+    base: Base | None = None  # what a delta leaves out
 
     def __post_init__(self) -> None:
         if self.maker is not _MAKER:
@@ -277,6 +281,7 @@ class _Opening:
         self.index: OciIndex
         self.manifest: BundleManifest
         self.lock: Lock
+        self.base: Base | None = None
 
     def bundle(self) -> VerifiedBundle:
         return VerifiedBundle(
@@ -290,6 +295,7 @@ class _Opening:
             held=self.held,
             blobs=self.blobs,
             maker=_MAKER,
+            base=self.base,
         )
 
     def check_trust(self) -> str:  # 1
@@ -357,6 +363,8 @@ class _Opening:
             self.lock = Lock.parse(self._read(layout.LOCK, MAX_LOCK_BYTES))
         except InputError as error:  # at a site nobody wrote it: it is part of the bundle
             raise IntegrityError("bad-lock", error.message, problems=error.problems) from error
+        if layout.BASE in self.sums.digests:
+            self.base = Base.parse(self._read(layout.BASE, MAX_BASE_BYTES))
         return f"release {self.manifest.release}, number {self.manifest.number}"
 
     def check_agreement(self) -> str:  # 8
@@ -367,9 +375,21 @@ class _Opening:
 
     def check_closure(self) -> str:  # 9
         sizes = {digest: self.held.sizes[path] for path, digest in self._blobs()}
-        problems = closure_problems(self.lock, self.manifest, self.index, sizes, self._read_blob)
+        left_out = self.base.sizes if self.base else {}
+        problems = closure_problems(
+            self.lock, self.manifest, self.index, {**left_out, **sizes}, self._read_blob
+        )
         _refuse("incomplete", "images or artifacts are not complete", problems)
-        return f"{len(self.index.manifests)} names, all complete"
+        problems = base_problems(self.base, self.manifest, sizes, self._read_blob)
+        _refuse("bad-base", "what the bundle leaves out does not agree with the rest", problems)
+        names = f"{len(self.index.manifests)} names"
+        if self.base is None:
+            return f"{names}, all complete"
+        count, total = len(self.base.blobs), self.base.total_bytes
+        return (
+            f"{names}; a delta on {self.base.about}: {count} blobs, {total} bytes must be in the"
+            " site's registry already"
+        )
 
     def check_number(self) -> str:  # 10
         number, lowest = self.manifest.number, self.trust.minimum_release

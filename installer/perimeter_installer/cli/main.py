@@ -20,6 +20,7 @@ _PLACES = {
     "apply": "perimeter_installer.cli.apply_command:apply",
     "check": "perimeter_installer.cli.check_command:check",
     "status": "perimeter_installer.cli.status_command:status",
+    "inventory": "perimeter_installer.cli.inventory_command:inventory",
 }
 
 
@@ -43,6 +44,7 @@ def cli() -> None:
       perimeter-install apply      install or upgrade; a second run changes nothing
       perimeter-install check      does it really work?
       perimeter-install status     what is installed, how is it
+      perimeter-install inventory  what the registry holds, for the builder (deltas)
 
     Every command takes --json and has its own --help with examples. --site, --bundle and --trust
     can also be set as PERIMETER_SITE, PERIMETER_BUNDLE and PERIMETER_TRUST.

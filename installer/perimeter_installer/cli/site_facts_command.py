@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from perimeter_bundle.format.signature import generate_key, public_key_path
+from perimeter_bundle.format.signature import public_key_path
+from perimeter_bundle.format.signed_file import signature_file
 from perimeter_bundle.format.site_facts import (
     SITE_FACTS_FILE,
     SiteFacts,
-    signature_file,
     write_site_facts,
 )
-from perimeter_bundle.model.errors import HostError, InputError
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_bundle.terminal.text import text_table
 from perimeter_installer.cli.options import site_option
+from perimeter_installer.cli.site_key import site_key, site_key_options
 from perimeter_installer.preflight.gather import gather
 from perimeter_installer.preflight.site_facts import site_facts_of
 from perimeter_installer.site.host_keys import KnownHosts
@@ -32,19 +32,7 @@ from perimeter_installer.site.load import load as load_site
     show_default=True,
     help="Where to write the facts; the signature gets the suffix .sig.",
 )
-@click.option(
-    "--key",
-    "key_path",
-    type=click.Path(path_type=Path),
-    help="The site's private key.  [default: site.key beside site.yaml]",
-)
-@click.option("--new-key", is_flag=True, help="Make the key first; it must not be there yet.")
-@click.option(
-    "--key-password-file",
-    "password_file",
-    type=click.Path(path_type=Path),
-    help="File whose first line is the password of the key.",
-)
+@site_key_options
 @common_options
 def site_facts(
     output: Output,
@@ -53,7 +41,7 @@ def site_facts(
     out: Path,
     key_path: Path | None,
     new_key: bool,
-    password_file: Path | None,
+    key_password_file: Path | None,
 ) -> None:
     """Writes what the hosts are for the builder, signed; changes nothing on them.
 
@@ -68,24 +56,14 @@ def site_facts(
       perimeter-install site-facts --site site.yaml --out /media/stick/site-facts.json
     """
     site = load_site(site_path)
-    key = key_path or site.site_key_file
-    password = _password(password_file)
-    if not new_key and not key.exists():
-        raise InputError(
-            "no-site-key",
-            f"there is no key {key}",
-            hint="--new-key makes one; it is not the key that signs bundles",
-        )
+    key = site_key(site, key_path, key_password_file, new_key=new_key)
     known_hosts = KnownHosts.load(site.known_hosts_file)
     with output.reporter() as reporter:
         facts = site_facts_of(site, gather(site, known_hosts, on_event=reporter.on_event))
-    if new_key:
-        generate_key(key, password)
-    try:
-        signature, key_id = write_site_facts(facts, out, key, password)
-    except OSError as error:
-        raise HostError("cannot-write", f"cannot write {out}: {error.strerror}") from error
-    public = public_key_path(key)
+    signature, key_id = key.sign(
+        out, lambda path, password: write_site_facts(facts, out, path, password)
+    )
+    public = public_key_path(key.path)
     output.result(
         {
             "out": str(out),
@@ -119,13 +97,3 @@ def _text(facts: SiteFacts, out: Path, key_id: str) -> str:
     ]
     table = text_table(["profile", "hosts", "system", "GPUs"], rows)
     return f"{table}\n\n{out}: signed\n  key id {key_id}"
-
-
-def _password(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("unreadable-password", f"cannot read {path}: {error}") from error
-    return lines[0] if lines else ""

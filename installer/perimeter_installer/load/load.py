@@ -1,5 +1,6 @@
 """Load: a bundle into every registry replica of a site.
 
+ 0. Of a delta, every replica must hold what it leaves out (base.py); else nothing is changed.
  1. An embedded registry is stood up first: the playbook of step ``registry``.
  2. Every replica is filled, all at the same time.
  3. On each, every name resolves to the bundle's digest.
@@ -9,16 +10,20 @@ Twice the same load sends nothing; a load that was killed goes on where it was.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TypeVar
 
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.verify import VerifiedBundle
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, PerimeterError
 from perimeter_bundle.model.events import OnEvent, ignore_events
+from perimeter_installer.inventory.loaded import remember
+from perimeter_installer.load.base import link_base, missing_base, refuse_missing_base
 from perimeter_installer.load.content import Content, content_of
 from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.endpoints import endpoints
@@ -31,6 +36,8 @@ from perimeter_installer.run.audit import audited
 from perimeter_installer.run.secrets import Secrets
 from perimeter_installer.run.state import State
 from perimeter_installer.site.model import Site
+
+Result = TypeVar("Result")
 
 
 def load_bundle(
@@ -46,26 +53,23 @@ def load_bundle(
 
     ``deep`` asks a registry for every blob, also where it has all manifests; ``check`` always does.
 
-    Raises HostError (registry-full, already-running, a host of the registry step), NetworkError,
-    TrustError, IntegrityError; what was sent by then stays. When several replicas fail, the others
-    are still filled and the error lists all.
+    Raises HostError (base-missing, registry-full, already-running, a host of the registry step),
+    NetworkError, TrustError, IntegrityError; what was sent by then stays. When several replicas
+    fail, the others are still filled and the error lists all.
     """
     if check:
-        return _report(
-            bundle,
-            site,
-            secrets,
-            check_replica,
-            check=True,
-        )
+        return _report(bundle, endpoints(site, secrets), check_replica, check=True)
     state = State.of(site)
     with (
         state.locked("load"),
         audited(state, "load", bundle.manifest.release, str(bundle.identity)),
     ):
         if site.registry.mode == "embedded":
+            refuse_without_base(bundle, endpoints(site, secrets), bundle_content(bundle))
             _stand_up(bundle, site, secrets, on_event)
-        return fill_registries(bundle, site, secrets, on_event, deep=deep)
+        report = fill_registries(bundle, site, secrets, on_event, deep=deep)
+        remember(state, bundle)
+        return report
 
 
 def fill_registries(
@@ -78,8 +82,22 @@ def fill_registries(
 ) -> LoadReport:
     """Fills registries that are already running; raises as ``load_bundle``."""
     free = registry_room(site, on_event)
+    return fill_replicas(bundle, endpoints(site, secrets), on_event, deep=deep, free=free)
+
+
+def fill_replicas(
+    bundle: VerifiedBundle,
+    replicas: tuple[RegistryEndpoint, ...],
+    on_event: OnEvent = ignore_events,
+    *,
+    deep: bool = False,
+    free: Mapping[str, int] = MappingProxyType({}),
+) -> LoadReport:
+    """Fills these, of which ``free`` says the room by name; raises as ``load_bundle``."""
 
     def fill(client: PushClient, content: Content) -> ReplicaReport:
+        if bundle.base:
+            link_base(client, bundle.base, content)
         return fill_replica(
             client,
             content,
@@ -89,7 +107,7 @@ def fill_registries(
             free_bytes=free.get(client.endpoint.name),
         )
 
-    return _report(bundle, site, secrets, fill, check=False)
+    return _report(bundle, replicas, fill, check=False)
 
 
 def check_loaded(bundle: VerifiedBundle, site: Site, secrets: Secrets) -> None:
@@ -105,6 +123,19 @@ def check_loaded(bundle: VerifiedBundle, site: Site, secrets: Secrets) -> None:
             ],
             hint="perimeter-install load, with the same --site and --bundle",
         )
+
+
+def refuse_without_base(
+    bundle: VerifiedBundle, replicas: tuple[RegistryEndpoint, ...], content: Content
+) -> None:
+    """Raises HostError[base-missing] when a replica lacks what a delta leaves out."""
+    base = bundle.base
+    if base is None:
+        return
+    lacking = _on_every(
+        replicas, lambda client: (client.endpoint.name, missing_base(client, base, content))
+    )
+    refuse_missing_base(base, lacking, bundle.manifest.release)
 
 
 def bundle_content(bundle: VerifiedBundle) -> Content:
@@ -132,20 +163,20 @@ def _stand_up(bundle: VerifiedBundle, site: Site, secrets: Secrets, on_event: On
 
 def _report(
     bundle: VerifiedBundle,
-    site: Site,
-    secrets: Secrets,
+    replicas: tuple[RegistryEndpoint, ...],
     work: Callable[[PushClient, Content], ReplicaReport],
     *,
     check: bool,
 ) -> LoadReport:
     content = bundle_content(bundle)
-    reports = _on_every(endpoints(site, secrets), lambda client: work(client, content))
+    refuse_without_base(bundle, replicas, content)
+    reports = _on_every(replicas, lambda client: work(client, content))
     return LoadReport(bundle.manifest.release, check, reports)
 
 
 def _on_every(
-    replicas: tuple[RegistryEndpoint, ...], work: Callable[[PushClient], ReplicaReport]
-) -> tuple[ReplicaReport, ...]:
+    replicas: tuple[RegistryEndpoint, ...], work: Callable[[PushClient], Result]
+) -> tuple[Result, ...]:
     """``work`` on all replicas at once; one that fails does not stop the others."""
     with ExitStack() as stack:
         clients = [PushClient(replica) for replica in replicas]

@@ -12,11 +12,8 @@ Killed at any moment, the next run finds at 1 what was finished.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.oci import parse_manifest
@@ -24,7 +21,8 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, IntegrityError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
 from perimeter_installer.load import retry
-from perimeter_installer.load.body import Cancelled, read_extents
+from perimeter_installer.load.at_once import Lane, at_once
+from perimeter_installer.load.body import read_extents
 from perimeter_installer.load.content import BlobNeed, Content, ManifestNeed
 from perimeter_installer.load.registry import PushClient, SparseIndexRefused
 from perimeter_installer.load.report import ReplicaReport
@@ -32,8 +30,6 @@ from perimeter_installer.load.room import refuse_without_room
 
 BlobExtents = Callable[[Digest], tuple[Extent, ...]]
 Accepted = Callable[[ManifestNeed], tuple[Digest, ...]]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +68,11 @@ def survey(client: PushClient, content: Content, accepted: Accepted, *, deep: bo
         return tuple(lacking)
 
     asked = Lane(retry.CHECKS_AT_ONCE, content.manifests)
-    absent = _at_once(client, manifest_lacks, asked)
+    absent = at_once(client, manifest_lacks, asked)
     manifests = tuple(need for need, lacks in zip(content.manifests, absent, strict=True) if lacks)
     doubtful = {need.name for need in manifests}
     blobs = content.blobs if deep or doubtful else ()
-    lacking = _at_once(client, blob_lacks, Lane(retry.CHECKS_AT_ONCE, blobs))
+    lacking = at_once(client, blob_lacks, Lane(retry.CHECKS_AT_ONCE, blobs))
     return Missing(
         blobs=tuple((need, names) for need, names in zip(blobs, lacking, strict=True) if names),
         manifests=manifests,
@@ -128,10 +124,10 @@ def fill_replica(
 
     large = [work for work in missing.blobs if work[0].size_bytes >= retry.LARGE_BYTES]
     small = missing.blobs[len(large) :]  # biggest first
-    _at_once(client, send, Lane(retry.LARGE_AT_ONCE, large), Lane(retry.SMALL_AT_ONCE, small))
+    at_once(client, send, Lane(retry.LARGE_AT_ONCE, large), Lane(retry.SMALL_AT_ONCE, small))
     for depth in sorted({need.depth for need in missing.manifests}):
         level = [need for need in missing.manifests if need.depth == depth]
-        _at_once(
+        at_once(
             client,
             lambda need: _store_manifest(client, need, blob_extents, progress, counts),
             Lane(retry.CHECKS_AT_ONCE, level),
@@ -298,7 +294,7 @@ def _prove(client: PushClient, content: Content) -> None:
     def resolves_to(need: ManifestNeed) -> Digest | None:
         return client.head_manifest(need.name, need.reference)
 
-    found = _at_once(client, resolves_to, Lane(retry.CHECKS_AT_ONCE, content.names))
+    found = at_once(client, resolves_to, Lane(retry.CHECKS_AT_ONCE, content.names))
     wrong = [
         f"{need}: expected {need.digest}, found {digest or 'nothing'}"
         for need, digest in zip(content.names, found, strict=True)
@@ -329,40 +325,3 @@ def _damaged(client: PushClient, name: str, need: BlobNeed, found_bytes: int) ->
         context={"expected": f"{need.size_bytes} bytes", "found": f"{found_bytes} bytes"},
         hint="remove this blob's folder below the registry's data folder and load again --deep",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Lane(Generic[Item]):
-    """Things that wait for each other, and for nothing in another lane."""
-
-    workers: int
-    items: Sequence[Item]
-
-
-def _at_once(
-    client: PushClient, work: Callable[[Item], Result], *lanes: Lane[Item]
-) -> list[Result]:
-    """``work`` of every item, in order; the first failure stops the others and is raised."""
-    with ExitStack() as stack:
-        futures: list[Future[Result]] = []
-        pools = []
-        for lane in lanes:
-            pool = ThreadPoolExecutor(lane.workers, f"load-{client.endpoint.name}")
-            pools.append(stack.enter_context(pool))
-            futures += [pool.submit(work, item) for item in lane.items]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            errors = [error for future in futures if future.done() if (error := future.exception())]
-            if not errors:
-                return [future.result() for future in futures]
-        except BaseException:
-            _stop(client, pools)
-            raise
-        _stop(client, pools)
-        raise next((error for error in errors if not isinstance(error, Cancelled)), errors[0])
-
-
-def _stop(client: PushClient, pools: list[ThreadPoolExecutor]) -> None:
-    client.cancel()
-    for pool in pools:
-        pool.shutdown(wait=False, cancel_futures=True)

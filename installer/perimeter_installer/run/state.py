@@ -2,7 +2,7 @@
 
 ``lock`` one run at a time · ``journal.jsonl`` what was begun and finished · ``audit.jsonl`` who did
 what · ``logs/`` whole output of each step · ``rendered/`` objects as the last apply meant them ·
-``tools/`` programs for the jump host.
+``loaded/`` what bundles named that were loaded · ``tools/`` programs for the jump host.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class State:
     def rendered(self) -> Path:
         """Objects as the last apply meant them, ``<component>/<name>.yaml``."""
         return self.folder / "rendered"
+
+    @property
+    def loaded(self) -> Path:
+        """The bundle.json of each bundle that was loaded, by the bundle's identity."""
+        return self.folder / "loaded"
 
     @property
     def logs(self) -> Path:

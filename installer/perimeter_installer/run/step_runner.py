@@ -100,7 +100,7 @@ def step_runner(
     state = State.of(site)
     state.make()
     # roles read these from the bundle by their path
-    bundle.check_blobs((item.payload for item in playbook_items(bundle.manifest)), on_event)
+    bundle.check_blobs((item.payload for item in playbook_items(bundle)), on_event)
     with private_folder() as private:
         copy_content(bundle, private)
         (private / "wanted").mkdir(mode=0o700)

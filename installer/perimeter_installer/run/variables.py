@@ -44,6 +44,7 @@ class BundleFacts:
     charts: Mapping[str, ChartNotes] = field(default_factory=dict)  # chart name → notes
     image_digests: Mapping[str, tuple[Digest, ...]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes by path in the bundle
+    left_out: Mapping[Digest, int] = field(default_factory=dict)  # of a delta: in the registry
 
 
 def facts_of(bundle: VerifiedBundle) -> BundleFacts:
@@ -56,6 +57,7 @@ def facts_of(bundle: VerifiedBundle) -> BundleFacts:
             item.name: _digests(bundle, item) for item in bundle.manifest.items_of(ItemKind.IMAGE)
         },
         sizes=bundle.sizes,
+        left_out=bundle.base.sizes if bundle.base else {},
     )
 
 
@@ -142,10 +144,11 @@ def _files(facts: BundleFacts, replicas: tuple[RegistryEndpoint, ...]) -> Variab
     return files
 
 
-def playbook_items(manifest: BundleManifest) -> Iterator[BundleItem]:
+def playbook_items(bundle: VerifiedBundle) -> Iterator[BundleItem]:
     """The items whose payload playbooks are given a path to."""
+    left_out = bundle.base.sizes if bundle.base else {}
     for kind in PLAYBOOK_KINDS:
-        yield from manifest.items_of(kind)
+        yield from (one for one in bundle.manifest.items_of(kind) if one.payload not in left_out)
 
 
 def _payload(facts: BundleFacts, item: BundleItem) -> Variables:
@@ -153,8 +156,8 @@ def _payload(facts: BundleFacts, item: BundleItem) -> Variables:
     return {
         "version": item.version,
         "sha256": item.payload.hex,
-        "size_bytes": facts.sizes.get(path, item.size_bytes),
-        "blob": str(facts.root / path),
+        "size_bytes": facts.left_out.get(item.payload) or facts.sizes.get(path, item.size_bytes),
+        "blob": "" if item.payload in facts.left_out else str(facts.root / path),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from perimeter_bundle.format.signature import PublicKey, generate_key
+from perimeter_bundle.format.signed_file import signature_file
 from perimeter_bundle.format.site_facts import (
     MAX_HOSTS,
     DriverChoice,
@@ -24,7 +25,6 @@ from perimeter_bundle.format.site_facts import (
     VerifiedSiteFacts,
     group_hosts,
     open_site_facts,
-    signature_file,
     write_site_facts,
 )
 from perimeter_bundle.format.trust import Trust

@@ -62,7 +62,7 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     assert places == sorted(places)
     assert COMMANDS == [
         "init", "site-facts", "verify-volume", "repair", "unpack", "verify", "preflight", "load",
-        "apply", "check", "status"
+        "apply", "check", "status", "inventory"
     ]  # fmt: skip
 
 
