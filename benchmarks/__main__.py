@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.lab.state import LabError
 from tests.support.bundles import SmallBundle
 
-from benchmarks import line, loading, memory, report, tasks, verifying
+from benchmarks import delta, line, loading, memory, report, tasks, verifying
 from benchmarks.carried import carry, make_views
 from benchmarks.content import ImageSet, Shape, make_set
 from benchmarks.peers import PEERS
@@ -25,7 +25,7 @@ LINE = Shape("line", 40, 600, 500 * MB, 2000, 20 * MB)  # many small ones
 MANY = Shape("many", 50, 1000, 30 * MB, 1000, MB)
 CROWD = Shape("crowd", 100, 9800, 300 * MB, 1000, 2 * MB)
 TASKS = (
-    *("collect", "load", "again", "many", "verify", "memory", "line"),
+    *("collect", "load", "again", "many", "verify", "memory", "delta", "line"),
     *("collect-https", "load-https", "again-https"),
 )
 LARGE_TASKS = ("collect", "load", "verify", "memory", "poor")
@@ -91,6 +91,8 @@ def _run_tasks(bench: tasks.Bench, wanted: set[str], main_set: ImageSet, *, larg
     if "memory" in wanted:
         small = make_set(shape_of(1000 * MB if large else main_set.total_bytes // 3), place.sets)
         memory.memory(bench, small, carried(place, small), main_set)
+    if "delta" in wanted:
+        delta.delta(bench)
     if "line" in wanted:
         line.collect_far(bench, make_set(LINE, place.sets))
     if "collect-https" in wanted:
