@@ -25,7 +25,7 @@ READ_TIMEOUT_S = 60.0
 UPLOAD_TIMEOUT_S = 300.0
 # Tidying up after a failed upload must not hold up the error.
 CLEANUP_TIMEOUT_S = 5.0
-CLEANUP_TRIES = 6
+CLEANUP_TRIES = 30
 CLEANUP_WAIT_S = 0.3
 # Bytes handed to the kernel in one call: progress and Ctrl-C wait for no more than these.
 PIECE_BYTES = 1024 * 1024
