@@ -23,6 +23,7 @@ from tests.support.mini_upstream import mini_upstream, tls_server
 from tests.unit.collect.test_site_choice import CONTROL, UBUNTU, cluster_policy, facts
 
 from perimeter_bundle.catalog.os_repositories import load_os_repositories
+from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.layout import blob_path, site_packages_path, site_values_path
 from perimeter_bundle.format.signature import generate_key, sign_bundle
 from perimeter_bundle.format.site_facts import (
@@ -358,7 +359,8 @@ def push(registry: Distribution, folder: Path, image: TestImage, tags: set[str])
     client = PushClient(RegistryEndpoint.parse("r", registry.url, ca_pem=registry.ca.certificate))
     for digest, data in image.blobs.items():
         (folder / digest.hex).write_bytes(data)
-        client.push_blob("nvidia/driver", digest, folder / digest.hex, len(data), lambda sent: None)
+        extents = (Extent(folder / digest.hex, 0, len(data)),)
+        client.push_blob("nvidia/driver", digest, extents, len(data), lambda sent: None)
     for tag in tags:
         client.push_manifest("nvidia/driver", tag, image.media_type, image.top)
     client.close()
