@@ -16,6 +16,7 @@ from tests.lab.host import CLEAN_ENVIRONMENT
 
 from benchmarks.place import Place
 
+_FIRST_SAMPLE_S = 0.001  # a tool may be done within a few hundredths of a second
 _SAMPLE_S = 0.05
 
 
@@ -107,7 +108,9 @@ class _Watch(threading.Thread):
         self.peak_bytes = 0
 
     def run(self) -> None:
-        while not self.done.wait(_SAMPLE_S):
+        pause_s = _FIRST_SAMPLE_S
+        while not self.done.wait(pause_s):
+            pause_s = min(2 * pause_s, _SAMPLE_S)
             self.peak_bytes = max(self.peak_bytes, sum(map(_high_water, _tree(self.pid))))
 
 
