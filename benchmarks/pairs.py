@@ -36,7 +36,7 @@ def take_turns(
     members = list(rivals)
     for turn in range(rounds):
         if turn == 1:
-            members = [rivals[0], *_quickest(rivals[1:], results[0])]
+            members = [rivals[0], *_quickest(rivals[1:], results[0][1:])]
         order = members if turn % 2 == 0 else members[::-1]
         results.append([_once(place, one, netns, timeout_s, say) for one in order])
     return results

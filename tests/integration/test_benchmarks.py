@@ -11,8 +11,8 @@ import pytest
 from benchmarks import check, ours, tasks
 from benchmarks.content import ImageSet, Shape, arrange, layer_sizes, make_set
 from benchmarks.measure import Run, run
-from benchmarks.pairs import take_turns
-from benchmarks.peers import Crane
+from benchmarks.pairs import Rival, take_turns
+from benchmarks.peers import Crane, Job
 from benchmarks.place import BenchError, Place, open_place
 from benchmarks.registry import serve
 from benchmarks.rows import at_least, at_most, compare
@@ -68,6 +68,15 @@ def test_ours_and_crane_collect_all_of_it_and_each_is_measured(
         assert one.cpu_s > 0
         assert one.peak_bytes > 1_000_000
     assert compare(rounds, ours.NAME, "wall_s")[0].peer == "crane"
+
+
+def test_the_quickest_peer_goes_on_where_ours_is_the_quickest_of_all(place: Place) -> None:
+    rivals = [
+        Rival(name, lambda pause=pause: Job(["sleep", pause]), lambda: "")
+        for name, pause in (("perimeter", "0"), ("crane", "0.6"), ("oras", "0.2"))
+    ]
+    rounds = take_turns(place, rivals, 2)
+    assert "oras" in {one.tool for one in rounds[1]}
 
 
 def test_an_incomplete_result_does_not_count(place: Place, tiny: ImageSet) -> None:
