@@ -72,7 +72,7 @@ def test_ours_and_crane_collect_all_of_it_and_each_is_measured(
 
 def test_the_quickest_peer_goes_on_where_ours_is_the_quickest_of_all(place: Place) -> None:
     rivals = [
-        Rival(name, lambda pause=pause: Job(["sleep", pause]), lambda: "")
+        Rival(name, lambda pause=pause: Job(["sleep", pause], {}), lambda: "")
         for name, pause in (("perimeter", "0"), ("crane", "0.6"), ("oras", "0.2"))
     ]
     rounds = take_turns(place, rivals, 2)
