@@ -131,9 +131,9 @@ def test_a_file_of_the_bundle_is_fetched_by_its_address(
     (item,) = bundle.manifest.items_of(ItemKind.FILE)
     client = client_of(empty)
     url = client.endpoint.blob_url(item.reference.name, item.payload)
-    answer = client._wire.pool.request("GET", url)
-    assert answer.status == 200
-    assert Digest.of_bytes(answer.data) == item.payload
+    path = client._wire.target(url) or ""
+    data = client._wire.read(path, "fetch the file", lambda answer: answer.read())
+    assert Digest.of_bytes(data or b"") == item.payload
 
 
 def test_check_names_what_is_missing_and_sends_nothing(

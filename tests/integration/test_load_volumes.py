@@ -49,8 +49,9 @@ def test_a_registry_is_filled_from_volumes_and_a_damaged_one_is_never_stored(
             assert not any(client.head_blob(name, lying[0].digest) for name, _ in names)
             assert fill_replica(client, content, bundle.extents, ignore_events).complete
             for name, digest in names:
-                data = client._wire.pool.request("GET", client.endpoint.blob_url(name, digest)).data
-                assert Digest.of_bytes(data) == digest
+                path = client._wire.target(client.endpoint.blob_url(name, digest)) or ""
+                data = client._wire.read(path, "read a blob", lambda answer: answer.read())
+                assert Digest.of_bytes(data or b"") == digest
     assert not (root / "blobs" / "sha256" / lying[0].digest.hex).exists()
 
 

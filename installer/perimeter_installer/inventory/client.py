@@ -7,32 +7,24 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
-from urllib.parse import urljoin, urlsplit
-
-import urllib3
+from http.client import HTTPResponse
+from typing import Final
+from urllib.parse import urlsplit
 
 from perimeter_bundle.format.oci import MAX_MANIFEST_BYTES
 from perimeter_bundle.format.strict_json import MIB
-from perimeter_bundle.model import tls
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import NetworkError, PerimeterError
-from perimeter_installer.load import refusals, retry
-from perimeter_installer.load.body import Cancelled
-from perimeter_installer.load.connection import connections_to
 from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.registry import MANIFEST_TYPES
+from perimeter_installer.load.wire import Wire
 
 MAX_PAGE_BYTES: Final = 4 * MIB
 MAX_PAGES: Final = 10_000
 MAX_NAMES: Final = 200_000
 _NEXT = re.compile(r"<([^<>]{1,4096})>[^,]*;\s*rel=\"?next\"?", re.IGNORECASE)
 _NO_LIST = ("400", "405", "501")  # beside 401, 403 and 404: registries without such a list
-
-Answer = urllib3.BaseHTTPResponse
-Result = TypeVar("Result")
 
 
 class ReadClient:
@@ -42,22 +34,15 @@ class ReadClient:
         self, endpoint: RegistryEndpoint, *, sleep: Callable[[float], object] | None = None
     ) -> None:
         self.endpoint = endpoint
-        self._cancelled = threading.Event()
-        self._sleep = sleep or self._cancelled.wait
-        self._pool = connections_to(endpoint, retry.CHECKS_AT_ONCE)
-        self._headers = {"User-Agent": "perimeter-install", "Accept": ", ".join(MANIFEST_TYPES)}
-        if endpoint.username:
-            self._headers |= urllib3.make_headers(
-                basic_auth=f"{endpoint.username}:{endpoint.password}"
-            )
+        self._wire = Wire(endpoint, sleep=sleep, headers={"Accept": ", ".join(MANIFEST_TYPES)})
 
     def close(self) -> None:
         """Closes every connection."""
-        self._pool.clear()
+        self._wire.connections.close()
 
     def cancel(self) -> None:
         """Makes running and later calls end with Cancelled."""
-        self._cancelled.set()
+        self._wire.cancelled.set()
 
     def repositories(self) -> frozenset[str] | None:
         """Names as images have them; None when the registry does not list its repositories."""
@@ -81,73 +66,35 @@ class ReadClient:
         """The manifest's bytes as they came; None when the registry lacks it."""
         path = f"/v2/{self.endpoint.repository(name)}/manifests/{reference}"
         what = f"read {name} {reference}"
-        return self._get(path, what, lambda answer: _bounded(answer, MAX_MANIFEST_BYTES, what))
+        return self._wire.read(
+            path, what, lambda answer: _bounded(answer, MAX_MANIFEST_BYTES, what)
+        )
 
     def size_of_blob(self, name: str, digest: Digest) -> int | None:
         """Bytes of a blob that the registry gives out in ``name``, as it says; None when none."""
         path = f"/v2/{self.endpoint.repository(name)}/blobs/{digest}"
 
-        def read(answer: Answer) -> int:
-            answer.read(1)  # nothing: so the connection is used again
+        def read(answer: HTTPResponse) -> int:
+            answer.read()  # nothing: so the connection is used again
             length = answer.headers.get("Content-Length", "")
             return int(length) if length.isascii() and length.isdigit() else -1
 
-        return self._get(path, f"look for {digest} of {name}", read, method="HEAD")
+        return self._wire.read(path, f"look for {digest} of {name}", read, method="HEAD")
 
     def digest_of_blob(self, name: str, digest: Digest, size_bytes: int) -> Digest | None:
         """The digest of the bytes that the registry really gives out; None when it gives none."""
         path = f"/v2/{self.endpoint.repository(name)}/blobs/{digest}"
 
-        def read(answer: Answer) -> Digest:
+        def read(answer: HTTPResponse) -> Digest:
             hasher, left = digest.new_hasher(), size_bytes
-            for block in answer.stream(MIB):
+            while block := answer.read(MIB):
                 hasher.update(block)
                 left -= len(block)
                 if left < 0:
                     break  # it can only be wrong now
             return Digest.of_hasher(hasher)
 
-        return self._get(path, f"read {digest} of {name}", read)
-
-    def _get(
-        self, path: str, what: str, read: Callable[[Answer], Result], *, method: str = "GET"
-    ) -> Result | None:
-        """What ``read`` makes of the answer; None for 404. Tried again by the table of retries."""
-        number = 1
-        while True:
-            if self._cancelled.is_set():
-                raise Cancelled
-            try:
-                answer = self._pool.request(
-                    method,
-                    urljoin(self.endpoint.url, path),
-                    headers=self._headers,
-                    timeout=urllib3.Timeout(retry.CONNECT_TIMEOUT_S, retry.READ_TIMEOUT_S),
-                    redirect=False,
-                    preload_content=False,
-                )
-                try:
-                    if answer.status == 200:
-                        return read(answer)
-                    text = _start_of(answer)
-                    if answer.status == 404:
-                        return None
-                finally:
-                    answer.close()  # of one that was not read to its end
-                    answer.release_conn()
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                if tls.is_untrusted(error):
-                    raise refusals.untrusted(self.endpoint, error) from error
-                rule = retry.ON_CONNECTION
-                if number >= rule.tries:
-                    raise refusals.unreachable(self.endpoint, what, error, number) from error
-            else:
-                status_rule = retry.BY_STATUS.get(answer.status)
-                if status_rule is None or number >= status_rule.tries:
-                    raise refusals.refused(self.endpoint, what, answer.status, text, tries=number)
-                rule = status_rule
-            number += 1
-            self._sleep(rule.wait_before(number))
+        return self._wire.read(path, f"read {digest} of {name}", read)
 
     def _names(self, path: str, key: str, what: str) -> frozenset[str] | None:
         """All names from ``path`` on, page by page; None when the registry has no such list.
@@ -156,41 +103,43 @@ class ReadClient:
         and for more than any honest registry has.
         """
         names: set[str] = set()
-        url, seen = urljoin(self.endpoint.url, path), set[str]()
+        seen = set[str]()
         for _ in range(MAX_PAGES):
-            seen.add(url)
-            page = self._get(url, what, lambda answer: _page(answer, key, what))
+            seen.add(path)
+            page = self._wire.read(path, what, lambda answer: _page(answer, key, what))
             if page is None:
                 return frozenset(names) if len(seen) > 1 else None
             found, link = page
             grows = not found <= names
             names |= found
-            following = _next_url(url, link, what)
+            following = self._next_page(path, link, what)
             if not following:
                 return frozenset(names)
             if following in seen or not grows or len(names) > MAX_NAMES:
                 raise _bad(what, "its pages do not end")
-            url = following
+            path = following
         raise _bad(what, f"it has more than {MAX_PAGES} pages")
 
+    def _next_page(self, path: str, link: str, what: str) -> str:
+        """Where the next page is: on the same path here, since the login goes along."""
+        match = _NEXT.search(link[:8192])
+        if not match:
+            return ""
+        following = self._wire.target(str(match[1]), beside=path)
+        if following is None or urlsplit(following).path != urlsplit(path).path:
+            raise _bad(what, "its next page is somewhere else")
+        return following
 
-def _bounded(answer: Answer, limit: int, what: str) -> bytes:
+
+def _bounded(answer: HTTPResponse, limit: int, what: str) -> bytes:
     """The whole body; raises NetworkError[bad-answer] past ``limit``."""
-    parts: list[bytes] = []
-    total = 0
-    for block in answer.stream(256 * 1024):
-        total += len(block)
-        if total > limit:
-            raise _bad(what, f"the answer is larger than {limit} bytes")
-        parts.append(block)
-    return b"".join(parts)
+    data = answer.read(limit + 1)
+    if len(data) > limit:
+        raise _bad(what, f"the answer is larger than {limit} bytes")
+    return data
 
 
-def _start_of(answer: Answer) -> str:
-    return (answer.read(refusals.MAX_ANSWER_BYTES) or b"").decode("utf-8", "replace").strip()
-
-
-def _page(answer: Answer, key: str, what: str) -> tuple[set[str], str]:
+def _page(answer: HTTPResponse, key: str, what: str) -> tuple[set[str], str]:
     """The names on one page, and its Link header."""
     try:
         names = json.loads(_bounded(answer, MAX_PAGE_BYTES, what))[key]
@@ -201,22 +150,6 @@ def _page(answer: Answer, key: str, what: str) -> tuple[set[str], str]:
     if not isinstance(names, list):
         raise _bad(what, "the answer is not such a list")
     return {name for name in names if isinstance(name, str)}, answer.headers.get("Link", "")
-
-
-def _next_url(url: str, link: str, what: str) -> str:
-    """Where the next page is; on the same path of the same server, since the login goes along."""
-    match = _NEXT.search(link[:8192])
-    if not match:
-        return ""
-    try:
-        following = urljoin(url, str(match[1]))
-        here, there = urlsplit(url), urlsplit(following)
-        same = (here.scheme, here.netloc, here.path) == (there.scheme, there.netloc, there.path)
-    except ValueError:
-        same = False
-    if not same:
-        raise _bad(what, "its next page is somewhere else")
-    return following
 
 
 def _bad(what: str, found: str) -> NetworkError:

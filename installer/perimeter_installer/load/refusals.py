@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import urllib3
-
 from perimeter_bundle.model.errors import (
     HostError,
     IntegrityError,
@@ -20,9 +18,8 @@ MAX_ANSWER_BYTES = 256 * 1024
 _NO_ROOM_SIGNS = ("no space left on device", '"Err":28', '"err":28', "disk quota exceeded")
 
 
-def answer_text(answer: urllib3.BaseHTTPResponse) -> str:
+def answer_text(data: bytes) -> str:
     """What the registry says, as compact text."""
-    data = (answer.data or b"")[:MAX_ANSWER_BYTES]
     try:
         return json.dumps(json.loads(data), separators=(",", ":"))
     except ValueError:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.model.digest import Digest
-from perimeter_installer.load import refusals, retry
+from perimeter_installer.load import refusals
 from perimeter_installer.load.body import OnSent
 from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.upload import Habits, Upload
@@ -38,15 +38,14 @@ class PushClient:
         endpoint: RegistryEndpoint,
         *,
         sleep: Callable[[float], object] | None = None,
-        connections: int = retry.CONNECTIONS,
     ) -> None:
         self.endpoint = endpoint
-        self._wire = Wire(endpoint, sleep=sleep, connections=connections)
+        self._wire = Wire(endpoint, sleep=sleep)
         self._habits = Habits()
 
     def close(self) -> None:
         """Closes every connection."""
-        self._wire.pool.clear()
+        self._wire.connections.close()
 
     def cancel(self) -> None:
         """Makes running and later calls end with Cancelled within a block."""
@@ -123,7 +122,7 @@ class PushClient:
         )
         if answer.status == 201:
             return
-        text = refusals.answer_text(answer)
+        text = refusals.answer_text(answer.data)
         if "MANIFEST_BLOB_UNKNOWN" in text or "MANIFEST_UNKNOWN" in text:
             raise SparseIndexRefused(text[:500])
         raise refusals.refused(self.endpoint, f"store {name} {reference}", answer.status, text)

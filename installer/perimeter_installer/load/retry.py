@@ -15,7 +15,6 @@ SMALL_AT_ONCE = 16
 LARGE_BYTES = 4 * 1024 * 1024
 # HEAD requests and manifests are round trips only.
 CHECKS_AT_ONCE = 16
-CONNECTIONS = LARGE_AT_ONCE + SMALL_AT_ONCE
 # A blob up to this size is sent along with the question whether it may be; it may be in vain once.
 SINGLE_POST_BYTES = 64 * 1024
 # What one socket operation may take before the connection counts as dead.

@@ -150,7 +150,7 @@ class Upload:
             self._send_parts(None)
             answer = self._wire.retrying(self._what, self._close_or_find, expect=(200, 201, 400))
         if answer.status == 400:
-            text = refusals.answer_text(answer)
+            text = refusals.answer_text(answer.data)
             raise refusals.refused(self._wire.endpoint, self._what, answer.status, text)
 
     def _send_parts(self, arrived: int | None) -> None:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
-
-import urllib3
 
 from perimeter_bundle.model import tls
 from perimeter_bundle.model.errors import NetworkError
 from perimeter_installer.load import refusals, retry
 from perimeter_installer.load.body import BlobBody, Cancelled
-from perimeter_installer.load.connection import connections_to
+from perimeter_installer.load.connection import Connections
 from perimeter_installer.load.endpoint import RegistryEndpoint
 
 log = logging.getLogger(__name__)
 
-Answer = urllib3.BaseHTTPResponse
-LINE_FAILURES = (urllib3.exceptions.HTTPError, OSError)
+LINE_FAILURES = (http.client.HTTPException, OSError)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a registry said, whole."""
+
+    status: int
+    headers: http.client.HTTPMessage  # the case of their names does not matter
+    data: bytes = b""  # no more than refusals.MAX_ANSWER_BYTES
 
 
 class Wire:
@@ -32,18 +43,17 @@ class Wire:
         endpoint: RegistryEndpoint,
         *,
         sleep: Callable[[float], object] | None = None,
-        connections: int = retry.CONNECTIONS,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.endpoint = endpoint
         self.cancelled = threading.Event()
         self.sleep = sleep or self.cancelled.wait
         self.let_in = False  # whether the registry took our login before
-        self.pool = connections_to(endpoint, connections)
-        self._headers = {"User-Agent": "perimeter-install"}
+        self.connections = Connections(endpoint)
+        self._headers = {"User-Agent": "perimeter-install", **headers}
         if endpoint.username:
-            self._headers |= urllib3.make_headers(
-                basic_auth=f"{endpoint.username}:{endpoint.password}"
-            )
+            login = f"{endpoint.username}:{endpoint.password}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
 
     def once(
         self,
@@ -57,15 +67,10 @@ class Wire:
         """One answer, whatever it is; raises one of LINE_FAILURES when there is none."""
         if self.cancelled.is_set():
             raise Cancelled
-        return self.pool.request(
-            method,
-            urljoin(self.endpoint.url, path),
-            headers={**self._headers, **headers},
-            body=cast("Iterable[bytes] | bytes | None", body),  # our connections send pieces, too
-            timeout=urllib3.Timeout(connect=retry.CONNECT_TIMEOUT_S, read=timeout_s),
-            redirect=False,
-            preload_content=True,
-        )
+        with self.connections.exchange(
+            method, path, {**self._headers, **headers}, body=body, timeout_s=timeout_s
+        ) as response:
+            return _whole(response)
 
     def send(
         self,
@@ -98,6 +103,31 @@ class Wire:
                 return answer
             tries.wait_after_answer(answer)
 
+    def read(
+        self,
+        path: str,
+        what: str,
+        use: Callable[[http.client.HTTPResponse], Result],
+        *,
+        method: str = "GET",
+    ) -> Result | None:
+        """What ``use`` makes of an answer 200 as it comes in; None for 404. Tried as ``send``."""
+        results: list[Result] = []
+
+        def attempt() -> Answer:
+            if self.cancelled.is_set():
+                raise Cancelled
+            with self.connections.exchange(
+                method, path, self._headers, timeout_s=retry.READ_TIMEOUT_S
+            ) as response:
+                if response.status != 200:
+                    return _whole(response)
+                results.append(use(response))
+                return Answer(200, response.headers)
+
+        self.retrying(what, attempt, expect=(200, 404))
+        return results[0] if results else None
+
     def abandon(self, location: str, name: str) -> None:
         """Removes what a failed upload left on the registry's disc; helps when that is full.
 
@@ -105,8 +135,10 @@ class Wire:
         """
 
         def ask(method: str, where: str) -> Answer:
-            timeout = urllib3.Timeout(retry.CLEANUP_TIMEOUT_S)
-            return self.pool.request(method, where, headers=self._headers, timeout=timeout)
+            with self.connections.exchange(
+                method, where, self._headers, timeout_s=retry.CLEANUP_TIMEOUT_S
+            ) as response:
+                return _whole(response)
 
         gone = 0
         try:
@@ -125,13 +157,32 @@ class Wire:
             log.info("%s keeps a half upload for some days: %s", self.endpoint.name, error)
 
     def location(self, answer: Answer, name: str) -> str:
-        """Where an upload goes on; the credentials never follow it to another host."""
-        location = urljoin(self.endpoint.url + "/", answer.headers.get("Location", ""))
-        ours, theirs = urlsplit(self.endpoint.url), urlsplit(location)
-        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-            found = f"{theirs.scheme}://{theirs.netloc}"
-            raise refusals.redirected(self.endpoint, name, found)
-        return location
+        """Where an upload goes on; raises NetworkError[registry-redirect] for another host."""
+        location = answer.headers.get("Location", "")
+        target = self.target(location)
+        if target is None:
+            found = urlsplit(location)
+            raise refusals.redirected(self.endpoint, name, f"{found.scheme}://{found.netloc}")
+        return target
+
+    def target(self, address: str, beside: str = "/") -> str | None:
+        """The path and query of an address of this registry; None for any other server's.
+
+        ``address`` may be relative to ``beside``. Credentials never go to another server.
+        """
+        try:
+            found = urlsplit(urljoin(urljoin(self.endpoint.url, beside), address))
+        except ValueError:
+            return None
+        ours = urlsplit(self.endpoint.url)
+        if (ours.scheme, ours.netloc) != (found.scheme, found.netloc):
+            return None
+        return found._replace(scheme="", netloc="", fragment="").geturl() or "/"
+
+
+def _whole(response: http.client.HTTPResponse) -> Answer:
+    """The answer with its body, of which only so much is kept as people would read."""
+    return Answer(response.status, response.headers, response.read(refusals.MAX_ANSWER_BYTES))
 
 
 class Tries:
@@ -147,7 +198,7 @@ class Tries:
         endpoint = self._wire.endpoint
         if tls.is_untrusted(error):
             raise refusals.untrusted(endpoint, error) from error
-        timed_out = isinstance(error, urllib3.exceptions.ReadTimeoutError | TimeoutError)
+        timed_out = isinstance(error, TimeoutError)
         rule = retry.ON_TIMEOUT if timed_out else retry.ON_CONNECTION
         if self._number >= rule.tries:
             raise refusals.unreachable(endpoint, self._what, error, self._number) from error
@@ -155,7 +206,7 @@ class Tries:
 
     def wait_after_answer(self, answer: Answer) -> None:
         """Waits before the next try, or raises what people can act on."""
-        text = refusals.answer_text(answer)
+        text = refusals.answer_text(answer.data)
         if refusals.says_full(answer.status, text):
             raise refusals.full(self._wire.endpoint, self._what)
         rule = retry.BY_STATUS.get(answer.status)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from contextlib import closing
+from http.client import HTTPResponse
 
 import pytest
-import urllib3
+from tests.support.answers import exchange_by, http_answer
 
 from perimeter_bundle.format.strict_json import MIB
 from perimeter_bundle.model.digest import Digest
@@ -28,14 +28,11 @@ class Scripted(ReadClient):
         super().__init__(RegistryEndpoint.parse("n1", url), sleep=lambda seconds: None)
         self.asked: list[str] = []
         self._give = give
-        self._pool.request = self._answer  # type: ignore[method-assign, assignment]
+        self._wire.connections.exchange = exchange_by(self._answer)  # type: ignore[method-assign]
 
-    def _answer(self, method: str, url: str, **options: object) -> urllib3.BaseHTTPResponse:
-        self.asked.append(url)
-        status, body, headers = self._give(url)
-        return urllib3.HTTPResponse(
-            body=io.BytesIO(body), status=status, headers=headers, preload_content=False
-        )
+    def _answer(self, method: str, target: str, **options: object) -> HTTPResponse:
+        self.asked.append(target)
+        return http_answer(*self._give(target))
 
 
 def page(names: list[str], link: str = "") -> tuple[int, bytes, dict[str, str]]:
