@@ -16,6 +16,7 @@ from tests.support.images import single_image
 from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 from tests.support.sites import make_site
 
+from perimeter_bundle.collect.room import room_of_lock
 from perimeter_bundle.format.inventory import VerifiedInventory, open_inventory, write_inventory
 from perimeter_bundle.format.signature import generate_key, sign_bundle
 from perimeter_bundle.format.trust import Trust
@@ -23,7 +24,10 @@ from perimeter_bundle.format.verify import VerifiedBundle, open_bundle, verify_r
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError
 from perimeter_bundle.model.events import Event, EventKind, ignore_events
-from perimeter_installer.cli import inventory_command
+from perimeter_installer.check.base import check_base
+from perimeter_installer.check.expected import expected_of
+from perimeter_installer.check.recorder import CheckFailed
+from perimeter_installer.cli import inventory_command, preflight_command
 from perimeter_installer.cli.inventory_command import take
 from perimeter_installer.cli.main import cli
 from perimeter_installer.inventory.loaded import Loaded, carried
@@ -235,6 +239,72 @@ def test_a_blob_that_one_replica_lost_since_is_named_and_no_replica_gets_a_byte(
     assert problem.startswith(f"not on n2: {gone}, 11.7 MiB, of {story.mini.host}/example/shop:1.0")
 
 
+def lose(registry: Distribution, digest: Digest) -> None:
+    """A blob goes from its disc; what it remembers of it goes with the process."""
+    registry.stop()
+    shutil.rmtree(registry.data / f"docker/registry/v2/blobs/sha256/{digest.hex[:2]}/{digest.hex}")
+    registry.start()
+
+
+def test_preflight_names_each_blob_a_replica_lacks_and_one_that_is_away(
+    story: Story,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = Digest.of_bytes(SHOP[1])
+    base = story.delta.base
+    assert base is not None
+    (one,) = story.replicas(tmp_path, "n1")
+
+    def findings(*more: str) -> list[dict[str, str]]:
+        words = ["preflight", "--site", str(site.path), "--bundle", str(story.delta.root), *more]
+        ended = run_command(
+            capsys, *words, "--trust", str(story.folder / "builder.pub"), program=cli
+        )
+        assert ended.status == 1, ended.err  # the hosts are pinned by nobody
+        found = json.loads(ended.out)["findings"] if more else []
+        return [each for each in found if each["check"] == "base"] or [{"text": ended.out}]
+
+    with one:
+        site = make_site(tmp_path / "site", registry_url=one.url, registry_ca=one.ca.certificate)
+        # site.yaml refuses a registry on loopback, which is all a test has
+        monkeypatch.setattr(preflight_command, "load_site", lambda path: site)
+        (held,) = findings("--json")
+        assert (held["severity"], held["host"]) == ("ok", "the site's registry")
+        assert held["what"].startswith(f"holds the {len(base.blobs)} blobs (")
+        lose(one, gone)
+        (lacks,) = findings("--json")
+        (table,) = findings()
+    needs = ", ".join(f"{story.mini.host}/example/{name}:1.0" for name in ("shop", "zcopy"))
+    assert lacks["severity"] == "error"
+    assert lacks["what"] == f"lacks {gone}, 11.7 MiB, of {needs}"
+    assert f"the bundle is a delta on {base.about}" in lacks["why"]
+    assert "bring the whole release" in lacks["how"]
+    assert lacks["what"] in table["text"] and lacks["how"] in table["text"]
+    (away,) = findings("--json")  # it is stopped now
+    assert away["severity"] == "error" and "did not answer" in away["what"]
+    assert "needs the whole release" in away["why"]
+
+
+def test_check_fails_when_a_replica_lost_what_a_delta_left_out(
+    story: Story, tmp_path: Path
+) -> None:
+    gone = Digest.of_bytes(SHOP[1])
+    (one,) = story.replicas(tmp_path, "n1")
+    with one:
+        site = make_site(tmp_path / "site", registry_url=one.url, registry_ca=one.ca.certificate)
+        expected = expected_of(site, story.delta)
+        evidence = check_base(story.delta, expected, None)
+        assert evidence[1:] == ["the site's registry holds them"]
+        lose(one, gone)
+        with pytest.raises(CheckFailed) as caught:
+            check_base(story.delta, expected, None)
+    (line,) = caught.value.evidence
+    assert line.startswith(f"not on the site's registry: {gone}, 11.7 MiB, of {story.mini.host}")
+    assert "bring the whole release" in caught.value.hint
+
+
 def test_what_only_one_replica_holds_is_named_and_does_not_count(
     story: Story, tmp_path: Path
 ) -> None:
@@ -303,6 +373,16 @@ def test_plan_and_inspect_tell_the_same_as_the_build(
     )
     assert ended.status == 0, ended.err
     planned = json.loads(ended.out)["delta"]
+    whole = room_of_lock(story.delta.lock)
+    room = json.loads(ended.out)["room"]
+    # three images share one layer, two of them all; the lock counts it in each
+    counted = base.total_bytes + 2 * len(SHARED) + len(SHOP[1]) + len(SHOP[2])
+    assert whole.registry_bytes - room["registry_bytes"] == counted
+    assert whole.carrier_bytes - room["carrier_bytes"] == counted
+    assert whole.jump_bytes - room["jump_bytes"] == counted
+    assert whole.builder_bytes > room["builder_bytes"] > room["carrier_bytes"]
+    assert whole.node_bytes == room["node_bytes"]
+    assert room["registry_bytes"] > sum(map(len, NEW_CONTROL[1:]))
     shown = json.loads(run_command(capsys, "inspect", str(story.delta.root), "--json").out)["delta"]
     assert planned["blobs"] == shown["blobs"] == base.to_dict()["blobs"]
     assert planned["left_out_bytes"] == shown["left_out_bytes"] == base.total_bytes

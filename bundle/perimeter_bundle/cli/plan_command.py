@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ from perimeter_bundle.cli.options import (
     workloads_option,
 )
 from perimeter_bundle.cli.site_options import refuse_other_site, site_options, site_request
-from perimeter_bundle.collect.against import plan_base
+from perimeter_bundle.collect.against import plan_base, room_of_delta
 from perimeter_bundle.collect.plan import Plan, PlanItem, ask_upstream, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
@@ -77,7 +78,8 @@ def plan(
     an image and that no rule explains is refused, as lock and build do.
     With --site-facts the lock must have been written with these very facts.
     With --against it also shows what a delta would leave out: manifests are fetched for that, no
-    layer, and a lock is needed. Images that are compiled count as carried.
+    layer, and a lock is needed; the room is then that of the delta. Images that are compiled count
+    as carried.
 
     \b
     Examples:
@@ -121,6 +123,7 @@ def plan(
             ) as upstream,
         ):
             base = plan_base(against, lock, upstream, Path(work))
+        found = replace(found, room=room_of_delta(lock, chosen.release, base))
     output.result({**found.to_dict(), **_delta_dict(base)}, _text(found) + _delta_text(base))
     verb = "build" if found.locked else "lock"
     more = f" --workloads {workloads_path}" if workloads_path else ""

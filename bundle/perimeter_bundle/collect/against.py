@@ -13,6 +13,7 @@ from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.journal import Journal
 from perimeter_bundle.collect.kustomizations import is_kustomize
 from perimeter_bundle.collect.pull import PulledImage, pull_images
+from perimeter_bundle.collect.room import RoomNeeded, room_of_lock
 from perimeter_bundle.collect.upstream import Upstream
 from perimeter_bundle.collect.wanted import is_made
 from perimeter_bundle.collect.workspace import Workspace
@@ -96,6 +97,19 @@ def _is_read_here(file: LockedFile, release: Release) -> bool:
         or is_kustomize(file)
         or is_made(file.url)
         or file.name.startswith(f"{Family.RPM.value}-")
+    )
+
+
+def room_of_delta(lock: Lock, release: Release, base: Base) -> RoomNeeded:
+    """The room for a lock of which ``base`` is at the site already.
+
+    A layer that several images share counts once for each, here as in the lock.
+    """
+    fetched = set(base.sizes) - not_fetched(base, lock, release)
+    return room_of_lock(
+        lock,
+        at_site_bytes=sum(one.size_bytes * len(one.items) for one in base.blobs),
+        read_here_bytes=sum(base.sizes[digest] for digest in fetched),
     )
 
 

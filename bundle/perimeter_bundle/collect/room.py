@@ -51,16 +51,25 @@ class RoomNeeded:
 
 
 def room_needed(
-    images_bytes: int, files_bytes: int, charts_bytes: int, packages_bytes: int = 0
+    images_bytes: int,
+    files_bytes: int,
+    charts_bytes: int,
+    packages_bytes: int = 0,
+    *,
+    at_site_bytes: int = 0,
+    read_here_bytes: int = 0,
 ) -> RoomNeeded:
     """The room for so much of each kind; files are programs and manifests.
 
-    The site's Python packages travel in the bundle and do not go into its registry.
+    The site's Python packages travel in the bundle and do not go into its registry. A delta leaves
+    ``at_site_bytes`` of the rest out: the registry holds them already, and nodes unpack them all
+    the same. Of these the builder fetches ``read_here_bytes``, and drops them at the end.
     """
-    carried = images_bytes + files_bytes + charts_bytes
+    stored = images_bytes + files_bytes + charts_bytes
+    carried = max(0, stored - at_site_bytes)
     bundle = carried + packages_bytes + CONTENT_BYTES
     return RoomNeeded(
-        builder_bytes=bundle + BUILD_EXTRA_BYTES,
+        builder_bytes=bundle + read_here_bytes + BUILD_EXTRA_BYTES,
         carrier_bytes=bundle,
         volumes_bytes=bundle + bundle // VOLUMES_PART + VOLUMES_EXTRA_BYTES,
         jump_bytes=bundle + INSTALLED_BYTES,
@@ -70,12 +79,14 @@ def room_needed(
     )
 
 
-def room_of_lock(lock: Lock) -> RoomNeeded:
-    """The room for everything a lock pins."""
+def room_of_lock(lock: Lock, *, at_site_bytes: int = 0, read_here_bytes: int = 0) -> RoomNeeded:
+    """The room for everything a lock pins; what a delta leaves out as ``room_needed`` says."""
     return room_needed(
         sum(image.size_bytes for image in lock.images),
         sum(file.size_bytes for file in lock.files),
         sum(chart.size_bytes for chart in lock.charts)
         + sum(source.size_bytes for source in lock.sources),
         sum(package.size_bytes for package in lock.packages),
+        at_site_bytes=at_site_bytes,
+        read_here_bytes=read_here_bytes,
     )

@@ -1,10 +1,11 @@
 """Check: is the stack really working? Looks at hosts and cluster, tries what users will do.
 
  1. Hosts, over SSH: services, programs, mirrors, kernel, routes.
- 2. Cluster: nodes, versions, pods; every running container is the bundle's, digest for digest.
- 3. Network: names inside, names outside, every node to every other node.
- 4. Volumes: what a pod writes, a later pod reads.
- 5. Object storage: an object goes in and comes out; also while a node is off.
+ 2. Registry, of a delta: every replica holds what the bundle leaves out.
+ 3. Cluster: nodes, versions, pods; every running container is the bundle's, digest for digest.
+ 4. Network: names inside, names outside, every node to every other node.
+ 5. Volumes: what a pod writes, a later pod reads.
+ 6. Object storage: an object goes in and comes out; also while a node is off.
 It changes nothing that is there; what it makes lies in a namespace of its own and is removed.
 """
 
@@ -22,6 +23,7 @@ from perimeter_bundle.model.errors import PerimeterError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_installer.check import cluster as cluster_checks
 from perimeter_installer.check import network, objects, storage
+from perimeter_installer.check.base import check_base
 from perimeter_installer.check.expected import Expected, expected_of
 from perimeter_installer.check.hosts import check_hosts
 from perimeter_installer.check.kube import Cluster, NodeState, without_proxy
@@ -40,9 +42,10 @@ OBJECT_TIMEOUT_S = 240.0
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """What the caller may choose: nodes that are switched off on purpose."""
+    """What the caller may choose: nodes that are off on purpose, where the vault's password is."""
 
     nodes_off: tuple[str, ...] = ()
+    password_file: Path | None = None
 
 
 def run(
@@ -63,6 +66,13 @@ def run(
     nodes: tuple[NodeLine, ...] = ()
     with private_folder() as folder, without_proxy():
         _check_hosts(recorder, expected, folder, on_event)
+        if bundle.base:
+            recorder.run(
+                "images/base",
+                "The registry holds what the delta leaves out",
+                Area.IMAGES,
+                lambda: check_base(bundle, expected, options.password_file),
+            )
         nodes = _check_cluster(recorder, expected, folder, on_event)
     return Report(
         site=site.name,

@@ -13,6 +13,7 @@ from perimeter_installer.cli.options import (
     allow_older_option,
     bundle_option,
     password_option,
+    same_bundle,
     site_option,
     trust_option,
     verified,
@@ -84,7 +85,7 @@ def apply(
         report = run_apply(bundle, site, options=options, on_event=reporter.on_event)
     output.result(report.to_dict(), _text(report))
     again = "apply" if check else "check"
-    output.next_step(f"perimeter-install {again} --site {site_path} --bundle {bundle_path}")
+    output.next_step(f"perimeter-install {again} {same_bundle(site_path, bundle_path, volumes)}")
 
 
 def _plan_text(steps: tuple[Step, ...], *, check: bool) -> str:

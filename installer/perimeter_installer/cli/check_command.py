@@ -13,6 +13,7 @@ from perimeter_installer.check import run as run_check
 from perimeter_installer.cli.options import (
     allow_older_option,
     bundle_option,
+    password_option,
     site_option,
     trust_option,
     verified,
@@ -31,6 +32,7 @@ REPORT_FOLDER = "reports"
 @volumes_option
 @trust_option
 @allow_older_option
+@password_option
 @click.option(
     "--node-off",
     "nodes_off",
@@ -52,13 +54,15 @@ def check(
     volumes: tuple[Path, ...],
     trust_path: Path | None,
     allow_older: bool,
+    password_file: Path | None,
     nodes_off: tuple[str, ...],
     report_folder: Path | None,
 ) -> ExitStatus:
     """Does the site really work? Looks at hosts and cluster, and tries what users will do.
 
     Nodes and versions, every running image against the bundle, names, pods that reach each other,
-    a volume that survives its pod, an object in and out of MinIO. What it makes is removed. Writes
+    a volume that survives its pod, an object in and out of MinIO; of a delta, that the registry
+    holds what it leaves out. What it makes is removed. Writes
     report.html (one self-contained page), report.json and junit.xml. Status 1 says that something
     does not work.
 
@@ -74,7 +78,10 @@ def check(
     )
     with output.reporter() as reporter:
         report = run_check(
-            site, bundle, options=CheckOptions(nodes_off=nodes_off), on_event=reporter.on_event
+            site,
+            bundle,
+            options=CheckOptions(nodes_off=nodes_off, password_file=password_file),
+            on_event=reporter.on_event,
         )
     files = write_report(report, report_folder or site.folder / REPORT_FOLDER)
     output.result(

@@ -13,6 +13,7 @@ from perimeter_installer.cli.options import (
     allow_older_option,
     bundle_option,
     password_option,
+    same_bundle,
     site_option,
     trust_option,
     verified,
@@ -69,10 +70,11 @@ def load(
             bundle, site, secrets, check=check, deep=deep, on_event=reporter.on_event
         )
     output.result(report.to_dict(), _text(report))
+    again = same_bundle(site_path, bundle_path, volumes)
     if not report.complete:
-        output.next_step(f"perimeter-install load --site {site_path} --bundle {bundle_path}")
+        output.next_step(f"perimeter-install load {again}")
         return ExitStatus.FINDINGS
-    output.next_step(f"perimeter-install apply --site {site_path} --bundle {bundle_path}")
+    output.next_step(f"perimeter-install apply {again}")
     return ExitStatus.OK
 
 

@@ -106,6 +106,12 @@ def verified(
         )
 
 
+def same_bundle(site_path: Path, bundle_path: Path, volumes: Sequence[Path] = ()) -> str:
+    """The options that name site and bundle, for the command that comes next."""
+    more = "".join(f" --volumes {one}" for one in volumes)
+    return f"--site {site_path} --bundle {bundle_path}{more}"
+
+
 def refuse_missing_bundle(bundle_path: Path) -> None:
     """Raises InputError[no-bundle] when there is no such folder."""
     if not bundle_path.is_dir():

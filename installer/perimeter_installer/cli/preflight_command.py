@@ -8,18 +8,27 @@ import click
 
 from perimeter_bundle.format.verify import VerifiedBundle
 from perimeter_bundle.model.errors import ExitStatus
+from perimeter_bundle.model.events import Event, EventKind, OnEvent
 from perimeter_bundle.model.platform import Platform
 from perimeter_bundle.terminal.options import Output, common_options
 from perimeter_installer.cli.options import (
     bundle_option,
+    password_option,
+    same_bundle,
     site_option,
     trust_option,
     verified,
     volumes_option,
 )
+from perimeter_installer.load.endpoints import endpoints
+from perimeter_installer.load.load import ask_for_base
+from perimeter_installer.preflight.base import base_findings
 from perimeter_installer.preflight.checks import RoomNeed
+from perimeter_installer.preflight.findings import Finding
 from perimeter_installer.preflight.run import preflight as run_preflight
+from perimeter_installer.run.secrets import open_secrets
 from perimeter_installer.site.load import load as load_site
+from perimeter_installer.site.model import Site
 
 
 @click.command()
@@ -27,6 +36,7 @@ from perimeter_installer.site.load import load as load_site
 @bundle_option(required=False)
 @volumes_option
 @trust_option
+@password_option
 @click.option("--all", "everything", is_flag=True, help="Show what is in order too.")
 @common_options
 def preflight(
@@ -35,12 +45,14 @@ def preflight(
     bundle_path: Path | None,
     volumes: tuple[Path, ...],
     trust_path: Path | None,
+    password_file: Path | None,
     everything: bool,
 ) -> ExitStatus:
     """Are the hosts ready? Looks at all of them at once and changes nothing.
 
     Each finding says what was found, why it matters and how to mend it. Errors end with status 1;
-    warnings stop nothing. With --bundle, room and architecture are judged against the release.
+    warnings stop nothing. With --bundle, room and architecture are judged against the release, and
+    of a delta every replica of the registry is asked for what the bundle leaves out.
 
     \b
     Examples:
@@ -48,18 +60,33 @@ def preflight(
       perimeter-install preflight --json | jq '.findings[] | select(.severity == "error")'
     """
     site = load_site(site_path)
-    need = RoomNeed()
+    bundle = None
     if bundle_path is not None:
-        need = need_of(verified(output, bundle_path, trust_path, site_path, volumes=volumes))
+        bundle = verified(output, bundle_path, trust_path, site_path, volumes=volumes)
+    need = need_of(bundle) if bundle else RoomNeed()
     with output.reporter() as reporter:
-        report = run_preflight(site, need, on_event=reporter.on_event)
+        beside = _ask_for_base(bundle, site, password_file, reporter.on_event) if bundle else ()
+        report = run_preflight(site, need, beside=beside, on_event=reporter.on_event)
     output.result(report.to_dict(), report.text(everything=everything))
     if report.errors:
         output.next_step("mend the errors, then run preflight again")
     else:
-        where = bundle_path or "DIR"
-        output.next_step(f"perimeter-install load --site {site_path} --bundle {where}")
+        named = same_bundle(site_path, bundle_path or Path("DIR"), volumes)
+        output.next_step(f"perimeter-install load {named}")
     return report.status
+
+
+def _ask_for_base(
+    bundle: VerifiedBundle, site: Site, password_file: Path | None, on_event: OnEvent
+) -> tuple[Finding, ...]:
+    """What the replicas lack of what a delta leaves out; nothing for a whole bundle."""
+    if bundle.base is None:
+        return ()
+    secrets = open_secrets(site, password_file=password_file, check=True)
+    on_event(Event(EventKind.START, "base", f"{len(bundle.base.blobs)} blobs"))
+    answers = ask_for_base(bundle, endpoints(site, secrets))
+    on_event(Event(EventKind.FINISH, "base"))
+    return tuple(base_findings(bundle.base, answers))
 
 
 def need_of(bundle: VerifiedBundle) -> RoomNeed:

@@ -14,6 +14,7 @@ from perimeter_installer.cli.options import (
     allow_older_option,
     bundle_option,
     refuse_missing_bundle,
+    same_bundle,
     site_option,
     trust_at,
     trust_option,
@@ -61,5 +62,5 @@ def verify(
         if not output.json:
             print_error(report.error, stderr_console())
         return report.error.exit_status
-    output.next_step(f"perimeter-install preflight --site {site_path} --bundle {bundle_path}")
+    output.next_step(f"perimeter-install preflight {same_bundle(site_path, bundle_path, volumes)}")
     return ExitStatus.OK

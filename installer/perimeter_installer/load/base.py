@@ -7,16 +7,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from perimeter_bundle.format.base import Base, LeftOut
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import HostError
+from perimeter_bundle.model.errors import HostError, PerimeterError
 from perimeter_bundle.terminal.text import human_bytes
 from perimeter_installer.load import retry
 from perimeter_installer.load.at_once import Lane, at_once
 from perimeter_installer.load.content import Content
 from perimeter_installer.load.registry import PushClient
+
+MEND = (
+    "bring the whole release; or run perimeter-install inventory here, and at the builder"
+    " perimeter-bundle build --against it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseAnswer:
+    """What one replica lacks of a base, or why it could not be asked."""
+
+    replica: str
+    missing: tuple[LeftOut, ...] = ()
+    error: PerimeterError | None = None
 
 
 def missing_base(client: PushClient, base: Base, content: Content) -> tuple[LeftOut, ...]:
@@ -72,17 +87,20 @@ def refuse_missing_base(
         "base-missing",
         f"release {release} is a delta here, and the site's registry lacks {len(lacking)} blobs"
         f" ({human_bytes(total)}) that it counts on; nothing was sent",
-        problems=[
-            f"not on {', '.join(replicas)}: {blob.digest}, {human_bytes(blob.size_bytes)},"
-            f" of {', '.join(blob.items)}"
-            for blob, replicas in sorted(
-                lacking.items(), key=lambda one: (one[0].items, one[0].digest)
-            )
-        ],
+        problems=[f"not on {', '.join(lacking[blob])}: {told(blob)}" for blob in by_item(lacking)],
         context={"built against": base.about, "inventory": base.inventory},
-        hint="bring the whole release; or run perimeter-install inventory here, and at the builder"
-        " perimeter-bundle build --against it",
+        hint=MEND,
     )
+
+
+def told(blob: LeftOut) -> str:
+    """A blob for messages: digest, size, and the images and files that need it."""
+    return f"{blob.digest}, {human_bytes(blob.size_bytes)}, of {', '.join(blob.items)}"
+
+
+def by_item(blobs: Iterable[LeftOut]) -> list[LeftOut]:
+    """In the order of what needs them."""
+    return sorted(blobs, key=lambda one: (one.items, one.digest))
 
 
 def _names(content: Content) -> Mapping[Digest, tuple[str, ...]]:

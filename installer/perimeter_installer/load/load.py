@@ -23,7 +23,12 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, PerimeterError
 from perimeter_bundle.model.events import OnEvent, ignore_events
 from perimeter_installer.inventory.loaded import remember
-from perimeter_installer.load.base import link_base, missing_base, refuse_missing_base
+from perimeter_installer.load.base import (
+    BaseAnswer,
+    link_base,
+    missing_base,
+    refuse_missing_base,
+)
 from perimeter_installer.load.content import Content, content_of
 from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.endpoints import endpoints
@@ -136,6 +141,28 @@ def refuse_without_base(
         replicas, lambda client: (client.endpoint.name, missing_base(client, base, content))
     )
     refuse_missing_base(base, lacking, bundle.manifest.release)
+
+
+def ask_for_base(
+    bundle: VerifiedBundle, replicas: tuple[RegistryEndpoint, ...]
+) -> tuple[BaseAnswer, ...]:
+    """What each replica lacks of what a delta leaves out; changes nothing, and no answer for none.
+
+    A replica that cannot be asked is an answer, too.
+    """
+    base = bundle.base
+    if base is None:
+        return ()
+    content = bundle_content(bundle)
+
+    def ask(client: PushClient) -> BaseAnswer:
+        try:
+            client.ping()  # one that is away is known once, not by every blob
+            return BaseAnswer(client.endpoint.name, missing_base(client, base, content))
+        except PerimeterError as error:
+            return BaseAnswer(client.endpoint.name, error=error)
+
+    return _on_every(replicas, ask)
 
 
 def bundle_content(bundle: VerifiedBundle) -> Content:

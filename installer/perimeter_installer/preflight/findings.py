@@ -69,18 +69,18 @@ def findings_text(findings: Sequence[Finding], *, everything: bool = False) -> s
         key = (finding.severity, finding.check, finding.what, finding.why, finding.how)
         groups.setdefault(key, []).append(finding.host)
     rows: list[tuple[str, ...]] = []
-    explained: list[str] = []
+    explained: dict[str, str] = {}  # its mark by explanation
     for (severity, check, what, why, how), hosts in groups.items():
         mark = ""
         if why or how:
-            mark = f"[{len(explained) + 1}]"
-            explained.append(f"{mark} {check}: {why}" + (f"\n    mend: {how}" if how else ""))
+            text = f"{check}: {why}" + (f"\n    mend: {how}" if how else "")
+            mark = explained.setdefault(text, f"[{len(explained) + 1}]")
         rows.append((severity.word, ",".join(hosts), check, what, mark))
     parts = []
     if rows:
         parts.append(text_table(("severity", "host", "check", "found", "see"), rows))
     if explained:
-        parts.append("\n".join(explained))
+        parts.append("\n".join(f"{mark} {text}" for text, mark in explained.items()))
     parts.append(summary(findings))
     return "\n\n".join(parts)
 

@@ -159,6 +159,18 @@ def test_a_plan_refuses_a_lock_of_something_else(release: Release, lock: Lock) -
     assert caught.value.code == "lock-mismatch"
 
 
+def test_room_of_a_delta_is_less_where_bytes_move_and_the_same_where_they_are_unpacked() -> None:
+    whole = room_needed(10 * MIB, 2 * MIB, MIB)
+    delta = room_needed(10 * MIB, 2 * MIB, MIB, at_site_bytes=9 * MIB, read_here_bytes=MIB)
+    assert whole.registry_bytes - delta.registry_bytes == 9 * MIB
+    assert whole.carrier_bytes - delta.carrier_bytes == 9 * MIB
+    assert whole.jump_bytes - delta.jump_bytes == 9 * MIB
+    assert whole.volumes_bytes > delta.volumes_bytes
+    assert whole.builder_bytes - delta.builder_bytes == 8 * MIB
+    assert whole.node_bytes == delta.node_bytes
+    assert room_needed(0, 0, MIB, at_site_bytes=9 * MIB).registry_bytes == 0
+
+
 def test_room_counts_unpacked_images_on_nodes_and_everything_on_the_builder() -> None:
     room = room_needed(images_bytes=10 * MIB, files_bytes=2 * MIB, charts_bytes=MIB)
     assert room.registry_bytes == 13 * MIB
