@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
-
-from rich.console import Console
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from perimeter_bundle.model.errors import PerimeterError
 from perimeter_bundle.terminal.text import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def stderr_console() -> Console:
+    AnyConsole: TypeAlias = "Console | Lines"
+
+
+class Lines:
+    """stderr where nobody looks on: a log, a pipe. Lines as they are."""
+
+    @property
+    def file(self) -> TextIO:
+        """Where lines go."""
+        return sys.stderr
+
+    def print(self, text: str, style: str | None = None) -> None:
+        """Writes ``text`` and ends the line; ``style`` is for terminals."""
+        self.file.write(text + "\n")
+        self.file.flush()
+
+
+def stderr_console() -> AnyConsole:
     """A console on stderr that never guesses at markup in what it is given."""
+    if not sys.stderr.isatty() and not os.environ.get("FORCE_COLOR"):
+        return Lines()
+    from rich.console import Console  # takes as long as verifying many a bundle's signature
+
     return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -29,7 +52,7 @@ def print_json(value: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-def print_error(error: PerimeterError, console: Console) -> None:
+def print_error(error: PerimeterError, console: AnyConsole) -> None:
     """``error`` on ``console``, its first line standing out on a terminal."""
     head, _, rest = printable(str(error)).partition("\n")
     console.print(head, style="bold red")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -19,11 +20,23 @@ BAR_WIDTH = 20
 class LiveView:
     """Draws tasks. Keeps its spinner, whose turning depends on when it began."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._spinner = Spinner("dots")
+        # drawn by the reporter's thread alone: with rich's, two locks were taken in either order
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
 
-    def draw(self, tasks: Tasks, now_s: float, width: int, height: int) -> RenderableType:
-        """The tasks in at most ``height`` lines; each one's own below who speaks for them."""
+    def stop(self) -> None:
+        """Clears what was drawn."""
+        self._live.stop()
+
+    def draw(self, tasks: Tasks, now_s: float) -> None:
+        """The tasks in the lines there are; each one's own below who speaks for them."""
+        width, height = self._console.width, max(2, self._console.height - 2)
+        self._live.update(self._table(tasks, now_s, width, height), refresh=True)
+
+    def _table(self, tasks: Tasks, now_s: float, width: int, height: int) -> RenderableType:
         name_width = min(NAME_WIDTH, width // 3)
         rows: list[tuple[RenderableType, RenderableType, RenderableType]] = []
         for running in tasks.speakers():

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
-from perimeter_bundle.terminal.console import print_json, print_text, stderr_console
+from perimeter_bundle.terminal.console import Lines, print_json, print_text, stderr_console
 from perimeter_bundle.terminal.progress import ProgressMode, ProgressReporter
 
 P = ParamSpec("P")
@@ -34,7 +34,7 @@ class Output:
         elif self.quiet:
             mode = ProgressMode.QUIET
         else:
-            can_draw = console.is_terminal and not console.is_dumb_terminal
+            can_draw = not isinstance(console, Lines) and not console.is_dumb_terminal
             mode = ProgressMode.BARS if can_draw else ProgressMode.LINES
         return ProgressReporter(console, mode)
 

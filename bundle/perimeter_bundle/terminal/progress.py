@@ -12,15 +12,18 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
-
-from rich.console import Console
-from rich.live import Live
+from typing import TYPE_CHECKING, cast
 
 from perimeter_bundle.model.events import Event, EventKind
 from perimeter_bundle.terminal import plain
-from perimeter_bundle.terminal.live import LiveView
 from perimeter_bundle.terminal.running import Tasks
 from perimeter_bundle.terminal.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from perimeter_bundle.terminal.console import AnyConsole
+    from perimeter_bundle.terminal.live import LiveView
 
 LINES_TICK_S = 1.0
 LIVE_TICK_S = 0.2
@@ -41,7 +44,7 @@ class ProgressReporter:
 
     def __init__(
         self,
-        console: Console,
+        console: AnyConsole,
         mode: ProgressMode,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -53,16 +56,15 @@ class ProgressReporter:
         self._heartbeat = heartbeat and mode in (ProgressMode.BARS, ProgressMode.LINES)
         self._lock = threading.RLock()
         self._tasks = Tasks()
-        self._view = LiveView()
-        self._live: Live | None = None
+        self._live: LiveView | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> ProgressReporter:
         if self._mode is ProgressMode.BARS:
-            # drawn by our own thread alone: with rich's, two locks were taken in either order
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
+            from perimeter_bundle.terminal.live import LiveView  # rich: on terminals only
+
+            self._live = LiveView(cast("Console", self._console))
         if self._heartbeat:
             self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
             self._thread.start()
@@ -131,9 +133,7 @@ class ProgressReporter:
 
     def _draw(self) -> None:
         if self._live is not None:
-            width, height = self._console.width, max(2, self._console.height - 2)
-            drawn = self._view.draw(self._tasks, self._clock(), width, height)
-            self._live.update(drawn, refresh=True)
+            self._live.draw(self._tasks, self._clock())
 
     def _say(self, line: str, style: str | None = None) -> None:
         self._console.print(printable(line), style=style)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import ssl
 import threading
@@ -48,7 +49,20 @@ class Piece:
             raise refusals.other_size(self.path, self.offset + self.size_bytes, self.offset + sent)
 
     def _hand_over(self, sock: socket.socket) -> int:
-        return sock.sendfile(self.file, self.offset, self.size_bytes)
+        # not socket.sendfile: it makes a selector for each call, and asks it before each try
+        sent = 0
+        while sent < self.size_bytes:
+            try:
+                count = os.sendfile(
+                    sock.fileno(), self.file.fileno(), self.offset + sent, self.size_bytes - sent
+                )
+            except BlockingIOError:
+                _wait_for_room(sock)
+                continue
+            if not count:
+                break
+            sent += count
+        return sent
 
     def _encrypt(self, sock: socket.socket) -> int:
         buffer = _buffer()
@@ -138,6 +152,14 @@ def reading(path: Path, *, every: bool = False) -> Iterator[None]:
         if every or error.errno in _MEDIUM_FAILS:
             raise refusals.unreadable(path, error) from error
         raise
+
+
+def _wait_for_room(sock: socket.socket) -> None:
+    timeout_s = sock.gettimeout()
+    waiting = select.poll()
+    waiting.register(sock, select.POLLOUT)
+    if not waiting.poll(None if timeout_s is None else timeout_s * 1000):
+        raise TimeoutError("timed out")
 
 
 def _buffer() -> memoryview:

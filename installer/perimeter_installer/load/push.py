@@ -12,6 +12,7 @@ Killed at any moment, the next run finds at 1 what was finished.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -169,6 +170,7 @@ class _Progress:
         self._lock = threading.Lock()
         self._done = 0
         self._total = 0
+        self._said_s = 0.0
 
     def start(self, content: Content, missing: Missing) -> None:
         self._total = missing.bytes
@@ -187,6 +189,10 @@ class _Progress:
     def add(self, count: int) -> None:
         with self._lock:
             self._done += count
+            now_s = time.monotonic()
+            if now_s - self._said_s < retry.BETWEEN_EVENTS_S:
+                return
+            self._said_s = now_s
             event = Event(
                 EventKind.PROGRESS,
                 self._task,

@@ -28,6 +28,8 @@ CLEANUP_TRIES = 30
 CLEANUP_WAIT_S = 0.3
 # Bytes handed to the kernel in one call: progress and Ctrl-C wait for no more than these.
 PIECE_BYTES = 1024 * 1024
+# More events than people can see would cost as much as sending does.
+BETWEEN_EVENTS_S = 0.1
 # Read and encrypted at once: small enough to stay in the processor's cache between the two.
 TLS_BLOCK_BYTES = 256 * 1024
 # Parts of a blob where a registry, or a proxy before it, cuts long requests. nginx takes 1 MiB
