@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -20,8 +22,9 @@ from benchmarks.peers import PEERS
 from benchmarks.place import BenchError, Place, open_place
 
 OUT = Path(__file__).resolve().parent / "out"
+DOCS = OUT.parents[1] / "docs" / "benchmarks"
 MB = 1_000_000
-LINE = Shape("line", 40, 600, 500 * MB, 2000, 20 * MB)  # many small ones
+LINE = Shape("line", 60, 1000, 1000 * MB, 2000, 20 * MB)  # many small ones
 MANY = Shape("many", 50, 1000, 30 * MB, 1000, MB)
 CROWD = Shape("crowd", 100, 9800, 300 * MB, 1000, 2 * MB)
 TASKS = (
@@ -39,6 +42,7 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=3000, help="size of the set")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for results")
     parser.add_argument("--large", action="store_true", help="20 GB, and 10 000 blobs badly served")
+    parser.add_argument("--docs", action="store_true", help="table and picture to docs/benchmarks")
     parser.add_argument("--keep", action="store_true", help="keep the generated sets")
     asked = parser.parse_args()
     unknown = set(asked.task) - {*TASKS, *LARGE_TASKS}
@@ -70,10 +74,13 @@ def _measure(place: Place, asked: argparse.Namespace, say: Callable[[str], None]
     finally:  # what was measured before something failed is worth showing
         facts = _facts(bench, versions, main_set, time.monotonic() - begin)
         report.write_results(asked.out / "results.json", bench.rows, facts)
-        (asked.out / "table.md").write_text(report.markdown(bench.rows))
         title = f"perimeter beside the best of crane, skopeo, regctl, oras; others used {busy:.0%}"
-        (asked.out / "benchmarks.svg").write_text(report.picture(bench.rows, title))
-        report.print_table(bench.rows, Console(file=sys.stdout, width=150))
+        about = _about(versions, main_set, asked.pairs, busy)
+        for folder in (asked.out, DOCS) if asked.docs else (asked.out,):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "table.md").write_text(report.markdown(bench.rows, bench.profiles, about))
+            (folder / "benchmarks.svg").write_text(report.picture(bench.rows, title))
+        report.print_table(bench.rows, bench.profiles, Console(file=sys.stdout, width=150))
 
 
 def _run_tasks(bench: tasks.Bench, wanted: set[str], main_set: ImageSet, *, large: bool) -> None:
@@ -136,6 +143,16 @@ def busy_share(seconds: float) -> float:
     return (now[0] - before[0]) / max(1, now[1] - before[1])
 
 
+def _about(versions: dict[str, str], main_set: ImageSet, pairs: int, busy: float) -> str:
+    tools = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, Python"
+        f" {platform.python_version()}, {main_set.total_bytes / 1e9:.1f} GB in"
+        f" {len(main_set.images)} images, {pairs} pairs; others used {busy:.0%} before it"
+        f" began. Beside {tools}."
+    )
+
+
 def _facts(
     bench: tasks.Bench, versions: dict[str, str], main_set: ImageSet, seconds: float
 ) -> dict[str, object]:
@@ -147,6 +164,7 @@ def _facts(
         "seed": main_set.shape.seed,
         "set": {"images": len(main_set.images), "bytes": main_set.total_bytes},
         "pairs": bench.pairs,
+        "profiles": {task: found.to_dict() for task, found in bench.profiles.items()},
         "took_s": round(seconds),
         "runs": {
             task: [[run.to_dict() for run in members] for members in rounds]

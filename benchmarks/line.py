@@ -62,23 +62,25 @@ def collect_far(bench: Bench, wanted: ImageSet) -> None:
             rivals += [peer_collect(peer, place, wanted, near) for peer in PEERS]
             rounds = take_turns(place, rivals, 2, netns=line.near, timeout_s=120, say=bench.say)
             again = _probe(line)
-    wall = compare(rounds, ours.NAME, "wall_s")
-    mine = [run for members in rounds for run in members if run.tool == ours.NAME and run.counts]
-    size_mb = wanted.total_bytes / 1e6
-    name = f"line 1 Gbit/s, 30 ms: {len(wanted.blobs)} blobs"
-    rate = size_mb / min(run.wall_s for run in mine) if mine else 0.0
-    note = f"plain transfer {possible / 1e6:.0f} and {again / 1e6:.0f} MB/s"
-    rows = [share(f"{name}, of the line", rate, possible / 1e6, "MB/s", 0.95, note=note)]
-    if wall:
-        best = wall[0]
-        rows.append(
-            Row(
-                f"{name}, beside",
-                *(size_mb / best.ours, "MB/s", "", best.ratio),
-                *(best.peer, size_mb / best.theirs),
-            )
-        )
-    bench.keep("line", rounds, rows)
+            wall = compare(rounds, ours.NAME, "wall_s")
+            mine = [
+                run for members in rounds for run in members if run.tool == ours.NAME and run.counts
+            ]
+            size_mb = wanted.total_bytes / 1e6
+            name = f"line 1 Gbit/s, 30 ms: {len(wanted.blobs)} blobs"
+            rate = size_mb / min(run.wall_s for run in mine) if mine else 0.0
+            note = f"plain transfer {possible / 1e6:.0f} and {again / 1e6:.0f} MB/s"
+            rows = [share(f"{name}, of the line", rate, possible / 1e6, "MB/s", 0.95, note=note)]
+            if wall:
+                best = wall[0]
+                rows.append(
+                    Row(
+                        f"{name}, beside",
+                        *(size_mb / best.ours, "MB/s", "", best.ratio),
+                        *(best.peer, size_mb / best.theirs),
+                    )
+                )
+            bench.keep("line", rounds, rows, rivals[0], netns=line.near)
 
 
 def collect_poor(bench: Bench, wanted: ImageSet) -> None:
@@ -97,11 +99,8 @@ def collect_poor(bench: Bench, wanted: ImageSet) -> None:
     wall = compare(rounds, ours.NAME, "wall_s")
     name = f"30 ms, one request in {FAIL_EVERY} fails: {len(wanted.blobs)} blobs"
     lost = ", ".join(sorted(refused(rounds)))
-    bench.keep(
-        "poor",
-        rounds,
-        [at_least(name, wall, "s", 1.0, note=f"did not finish: {lost}" if lost else "")],
-    )
+    row = at_least(name, wall, "s", 1.0, note=f"did not finish: {lost}" if lost else "")
+    bench.keep("poor", rounds, [row])
 
 
 def relayed(what: str) -> str:

@@ -61,7 +61,7 @@ def load(bench: Bench, wanted: ImageSet, bundle: SmallBundle, *, tls: bool = Fal
         at_most(f"{task}: CPU of ours", cpu[0].ours / size if cpu else 0.0, "CPU-s/GB", 0.35),
     ]
     rows += [_for_reader(f"{task}: CPU of the best peer", cpu[0].theirs / size)] if cpu else []
-    bench.keep(task, rounds, rows)
+    bench.keep(task, rounds, rows, rivals[0])
 
 
 def load_again(bench: Bench, wanted: ImageSet, bundle: SmallBundle, *, tls: bool = False) -> None:
@@ -75,12 +75,12 @@ def load_again(bench: Bench, wanted: ImageSet, bundle: SmallBundle, *, tls: bool
             rivals.append(_repeat(name, prefix, job_of, registry, wanted))
         take_turns(bench.place, rivals[:1], 1)  # the bundle holds a few things beside the set
         rounds = take_turns(bench.place, rivals, bench.pairs, say=bench.say)
-    wall = compare(rounds, ours.NAME, "wall_s")
-    rows = [at_least(f"{task}: time", wall, "s", 5.0)]
-    if wall and len(wanted.blobs) > 900:
-        each = wall[0].ours / len(wanted.blobs) * 1000
-        rows.append(at_most(f"{task}: for 1000 blobs", each, "s", 1.0))
-    bench.keep(task, rounds, rows)
+        wall = compare(rounds, ours.NAME, "wall_s")
+        rows = [at_least(f"{task}: time", wall, "s", 5.0)]
+        if wall and len(wanted.blobs) > 900:
+            each = wall[0].ours / len(wanted.blobs) * 1000
+            rows.append(at_most(f"{task}: for 1000 blobs", each, "s", 1.0))
+        bench.keep(task, rounds, rows, rivals[0])
 
 
 def _repeat(name: str, prefix: str, job_of: _JobOf, registry: Registry, wanted: ImageSet) -> Rival:

@@ -61,7 +61,8 @@ def _once(
         rival.finish()
     said = done.problem or (f"status {done.status}: {done.said[-200:]}" if done.status else "")
     peak = done.peak_bytes / 1e6
-    say(f"{rival.name}: {done.wall_s:.2f} s, CPU {done.cpu_s:.2f} s, {peak:.0f} MB {said}")
+    figures = f"{done.wall_s:.2f} s, CPU {done.cpu_s:.2f} s, {peak:.0f} MB, load {done.load:.1f}"
+    say(f"{rival.name}: {figures} {said}")
     return done
 
 

@@ -9,6 +9,7 @@ between layouts, so it runs twice at once. Pushing is safe: all of them push two
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -42,10 +43,11 @@ class Peer:
         return str(tool(self.name))
 
     def version(self) -> str:
-        """What it says about itself."""
+        """Its version, as it says it."""
         words = [self.program(), *self.version_words()]
         done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
-        return " ".join(done.stdout.split()[:4])
+        found = re.search(r"\d+\.\d+\.\d+", done.stdout)
+        return found[0] if found else "of unknown version"
 
     def version_words(self) -> list[str]:
         return ["version"]

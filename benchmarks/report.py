@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.profiled import Profile
 from benchmarks.rows import Row
 
 _WORDS = {True: "yes", False: "NO", None: ""}
 
 
-def print_table(rows: Sequence[Row], console: Console) -> None:
-    """The rows for a person."""
+def print_table(rows: Sequence[Row], profiles: Mapping[str, Profile], console: Console) -> None:
+    """The rows for a person, and why some fall short."""
     table = Table(title="perimeter beside the best of crane, skopeo, regctl and oras")
     for head, side in (
         *(("what", "left"), ("ours", "right"), ("best peer", "right"), ("", "left")),
@@ -27,6 +28,17 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
         style = "red" if row.holds is False else ""
         table.add_row(*_cells(row), style=style)
     console.print(table)
+    for task, found in profiles.items():
+        console.print(f"{task} falls short; where its {found.cpu_s:.2f} CPU-s go:")
+        for share, where in found.parts:
+            console.print(f"  {share:4.0%}  {where}", highlight=False, markup=False)
+    console.print(summary(rows))
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many goals are met."""
+    asked = [row for row in rows if row.holds is not None]
+    return f"{sum(row.holds is True for row in asked)} of {len(asked)} goals hold"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -43,11 +55,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The same table for the docs."""
+def markdown(rows: Sequence[Row], profiles: Mapping[str, Profile], about: str) -> str:
+    """The same for the docs, below a sentence that says which run it was."""
     lines = ["| what | ours | best peer | which | ratio | goal | holds | note |"]
     lines.append("|---|--:|--:|---|--:|---|---|---|")
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    lines = [about, "", *lines, "", f"{summary(rows)}."]
+    for task, found in profiles.items():
+        lines += ["", f"**{task}** falls short; where its {found.cpu_s:.2f} CPU-s go:", ""]
+        lines += [f"- {share:.0%} `{where.replace('`', chr(39))}`" for share, where in found.parts]
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from tests.support.bundles import SmallBundle
 from benchmarks import ours
 from benchmarks.content import ImageSet
 from benchmarks.measure import Run, run
+from benchmarks.pairs import Rival
 from benchmarks.rows import Row, share
 from benchmarks.tasks import GB, Bench
 from perimeter_bundle.format.aligned import aligned_buffer, open_direct
@@ -55,7 +56,8 @@ def verify(bench: Bench, wanted: ImageSet, bundle: SmallBundle) -> None:
         ),
         Row("verify: CPU", median([one.cpu_s for one in warm]) / size * GB, "CPU-s/GB", ""),
     ]
-    bench.keep("verify", rounds, rows)
+    whole = Rival(ours.NAME, lambda: ours.verify_job(bundle), lambda: "")
+    bench.keep("verify", rounds, rows, whole)
 
 
 def hash_memory(size_bytes: int) -> float:

@@ -11,9 +11,11 @@ import pytest
 from benchmarks import check, ours, tasks
 from benchmarks.content import ImageSet, Shape, arrange, layer_sizes, make_set
 from benchmarks.measure import Run, run
+from benchmarks.ours import environment
 from benchmarks.pairs import Rival, take_turns
 from benchmarks.peers import Crane, Job
 from benchmarks.place import BenchError, Place, open_place
+from benchmarks.profiled import profile
 from benchmarks.registry import serve
 from benchmarks.rows import at_least, at_most, compare
 from tests.lab.state import Process
@@ -77,6 +79,21 @@ def test_the_quickest_peer_goes_on_where_ours_is_the_quickest_of_all(place: Plac
     ]
     rounds = take_turns(place, rivals, 2)
     assert "oras" in {one.tool for one in rounds[1]}
+
+
+def test_a_profile_says_where_the_time_of_a_run_went(place: Place, tiny: ImageSet) -> None:
+    with serve(place, tiny.store) as registry:
+        found = profile(place, tasks.our_collect(place, tiny, registry))
+    assert found
+    assert found.cpu_s > 0
+    assert "loading modules" in [where for _, where in found.parts]
+    assert 0.5 < sum(share for share, _ in found.parts) <= 1.01
+
+
+def test_a_failed_run_has_no_profile(place: Place) -> None:
+    words = ["-c", "raise SystemExit(3)"]
+    failing = Rival("perimeter", lambda: Job([sys.executable, *words], environment()), lambda: "")
+    assert profile(place, failing) is None
 
 
 def test_an_incomplete_result_does_not_count(place: Place, tiny: ImageSet) -> None:
