@@ -14,12 +14,16 @@ import pytest
 from tests.support.lying_server import Lie, LyingServer
 
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.registry.part_file import BUFFER_BYTES, DIRECT_FROM_BYTES
+from perimeter_bundle.registry.part_file import (
+    BUFFER_BYTES,
+    DIRECT_FROM_BYTES,
+    SMALL_BUFFER_BYTES,
+)
 
-# around each border: of a block, of what is written directly, of the buffer
-SIZES = (
-    *(1, 4095, 4096, 4097, DIRECT_FROM_BYTES - 1, DIRECT_FROM_BYTES, DIRECT_FROM_BYTES + 1),
-    *(BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 2 * BUFFER_BYTES + 4096 + 7),
+# around each border: of a block, of what is written directly, of the buffers
+BORDERS = {4096, SMALL_BUFFER_BYTES, DIRECT_FROM_BYTES, BUFFER_BYTES}
+SIZES = sorted(
+    {1, *(border + more for border in BORDERS for more in (-1, 0, 1)), 2 * BUFFER_BYTES + 4096 + 7}
 )
 BLOBS = [random.Random(size).randbytes(size) for size in SIZES]
 

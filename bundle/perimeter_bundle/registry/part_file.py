@@ -3,7 +3,7 @@
 Bytes are received into one buffer, hashed in it, and written from it, past the page cache where the
 file system allows (``format.aligned``). A buffer is hashed and written whole: every call gives
 Python's lock away and waits for it again, which costs more than the processor's cache saves.
-Small blobs are written as usual: their one page or two is cheaper so.
+Small blobs are written as usual, from small buffers: many of them come at once.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 PART_SUFFIX = ".part"
 MAX_BLOB_BYTES = 512 * 1024 * MIB  # larger than any layer there is; a larger promise is a lie
-BUFFER_BYTES = 4 * MIB  # one for each large transfer that runs; what SIGKILL costs at most
-DIRECT_FROM_BYTES = MIB // 2
+BUFFER_BYTES = MIB  # one for each large transfer that runs; four times as much is no cheaper
+SMALL_BUFFER_BYTES = MIB // 8  # many small ones run at once
+DIRECT_FROM_BYTES = MIB  # most of what the scheduler's small places take stays below
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -213,9 +214,9 @@ _buffers = threading.local()
 
 
 def _buffer(size_bytes: int | None) -> memoryview:
-    """Memory for a blob of that size; a thread has one buffer and one blob at a time."""
-    most = BUFFER_BYTES if size_bytes is None else min(BUFFER_BYTES, size_bytes + 1)
-    needed = -(-most // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    """Memory for a blob of that size; a thread has one blob at a time and keeps one buffer."""
+    is_small = size_bytes is not None and size_bytes < DIRECT_FROM_BYTES
+    needed = SMALL_BUFFER_BYTES if is_small else BUFFER_BYTES
     kept: memoryview | None = getattr(_buffers, "view", None)
     if kept is None or len(kept) < needed:
         kept = _buffers.view = memoryview(aligned_buffer(needed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import threading
@@ -15,7 +16,14 @@ from tests.support.transfers import Recorder, loopback_settings
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, IntegrityError, NetworkError
 from perimeter_bundle.model.events import EventKind
-from perimeter_bundle.registry.part_file import Wanted, part_path
+from perimeter_bundle.registry.part_file import (
+    BUFFER_BYTES,
+    DIRECT_FROM_BYTES,
+    SMALL_BUFFER_BYTES,
+    Wanted,
+    open_part,
+    part_path,
+)
 from perimeter_bundle.registry.stop import Stop, StoppedError
 from perimeter_bundle.registry.transfer import Verified, download
 
@@ -464,3 +472,29 @@ def test_an_empty_blob_needs_no_bytes(tmp_path: Path) -> None:
         server.serve("/blob", b"")
         assert fetch(server, tmp_path / "x", digest=Digest.of_bytes(b""), size_bytes=0) == 0
     assert (tmp_path / "x").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "buffer_bytes"),
+    [
+        (1, SMALL_BUFFER_BYTES),
+        (DIRECT_FROM_BYTES - 1, SMALL_BUFFER_BYTES),
+        (DIRECT_FROM_BYTES, BUFFER_BYTES),
+        (10**9, BUFFER_BYTES),
+        (None, BUFFER_BYTES),
+    ],
+)
+def test_memory_does_not_grow_with_the_blob_and_small_ones_hold_little(
+    tmp_path: Path, size_bytes: int | None, buffer_bytes: int
+) -> None:
+    held: list[int] = []
+
+    def hold() -> None:  # in a thread of its own: a thread keeps the buffer it had
+        part = open_part(tmp_path / DIGEST.hex, Wanted("a blob", DIGEST, size_bytes), lambda: None)
+        held.append(len(part.buffer))
+        os.close(part.descriptor)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+    assert held == [buffer_bytes]
