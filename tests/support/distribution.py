@@ -32,6 +32,10 @@ http:
 """
 _TLS = "  tls: {{certificate: {folder}/tls.crt, key: {folder}/tls.key, minimumtls: tls1.2}}\n"
 _LOGIN = "auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+_TOKEN = (
+    "auth: {{token: {{realm: {realm}, service: registry, issuer: test,"
+    " rootcertbundle: {folder}/root.crt}}}}\n"
+)
 _SPARSE = "validation: {manifests: {indexes: {platforms: none}}}\n"
 START_TIMEOUT_S = 20.0
 
@@ -45,6 +49,7 @@ class Distribution:
     sparse: bool = True  # takes an index of which platforms are missing
     login: tuple[str, str] | None = None  # user and password, when it wants one
     plain: bool = False  # without TLS
+    token_realm: str = ""  # of a TokenServer with the same CA, when tokens are wanted
     data: Path = field(init=False)
     port: int = field(default=0)
     process: subprocess.Popen[bytes] | None = None
@@ -68,6 +73,9 @@ class Distribution:
             hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
             (self.folder / "htpasswd").write_text(f"{user}:{hashed}\n")
             text += _LOGIN.format(folder=self.folder)
+        if self.token_realm:
+            (self.folder / "root.crt").write_text(self.ca.certificate)
+            text += _TOKEN.format(folder=self.folder, realm=self.token_realm)
         (self.folder / "config.yml").write_text(text + (_SPARSE if self.sparse else ""))
         self.start()
         return self

@@ -7,58 +7,27 @@ host itself names; never to a mirror of it, never along a redirect.
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
+from perimeter_bundle.model.challenge import (
+    MAX_TOKEN_BYTES,
+    Challenge,
+    parse_challenges,
+    read_token,
+)
 from perimeter_bundle.model.errors import NetworkError
 from perimeter_bundle.registry.answer import Answer, refusal, shown_url
 from perimeter_bundle.registry.credentials import Credentials
 from perimeter_bundle.registry.transport import Transport
-
-DEFAULT_TOKEN_LIFE_S = 60.0  # the specification's, for a server that does not say
-SAFETY_S = 10.0  # a token is renewed this long before it ends
-MAX_TOKEN_BYTES = 1024 * 1024
-
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+|(?=,)|$)")
-_PARAMETER = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))')
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """One way to log in that a server offers; ``scheme`` and keys are lower case."""
-
-    scheme: str
-    parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
     header: str = field(repr=False)
     good_until_s: float | None  # by the monotonic clock; None: as long as the server takes it
-
-
-def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Every challenge in a WWW-Authenticate header, in order; what cannot be read ends the list."""
-    challenges: list[Challenge] = []
-    position = 0
-    while position < len(header):
-        scheme = _SCHEME.match(header, position)
-        if not scheme:
-            break
-        position = scheme.end()
-        parameters: dict[str, str] = {}
-        while parameter := _PARAMETER.match(header, position):
-            quoted, plain = parameter.group(2), parameter.group(3)
-            value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-            parameters.setdefault(parameter.group(1).lower(), value)
-            position = parameter.end()
-        challenges.append(Challenge(scheme.group(1).lower(), parameters))
-    return tuple(challenges)
 
 
 class Authenticator:
@@ -202,19 +171,11 @@ class Authenticator:
 
 
 def _read_token(body: bytes, attempted: str, now_s: float) -> _Token:
-    try:
-        document = json.loads(body)
-        text = document.get("token") or document.get("access_token")
-        life = document.get("expires_in")
-    except (ValueError, AttributeError, RecursionError):
-        text, life = None, None
-    # a header cannot carry anything else; and the answer itself must not be shown: it is a secret
-    if not isinstance(text, str) or not re.fullmatch(r"[\x21-\x7e]+", text):
+    token = read_token(body)
+    if token is None:  # and the answer itself must not be shown: it may be a secret
         raise NetworkError(
             "bad-answer",
             f"{attempted}: the token server gave no token",
             hint="something else than the expected server answered",
         )
-    is_number = isinstance(life, int | float) and not isinstance(life, bool)
-    life_s = max(float(life), DEFAULT_TOKEN_LIFE_S) if is_number and life else DEFAULT_TOKEN_LIFE_S
-    return _Token(f"Bearer {text}", now_s + life_s - SAFETY_S)
+    return _Token(token.header, now_s + token.life_s)

@@ -34,7 +34,8 @@ class ReadClient:
         self, endpoint: RegistryEndpoint, *, sleep: Callable[[float], object] | None = None
     ) -> None:
         self.endpoint = endpoint
-        self._wire = Wire(endpoint, sleep=sleep, headers={"Accept": ", ".join(MANIFEST_TYPES)})
+        accept = {"Accept": ", ".join(MANIFEST_TYPES)}
+        self._wire = Wire(endpoint, sleep=sleep, headers=accept, actions="pull")
 
     def close(self) -> None:
         """Closes every connection."""

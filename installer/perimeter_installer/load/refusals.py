@@ -90,6 +90,16 @@ def untrusted(endpoint: RegistryEndpoint, error: Exception) -> TrustError:
     )
 
 
+def open_token_server(endpoint: RegistryEndpoint, found: str) -> TrustError:
+    """A registry that would have the password sent where anybody can read it."""
+    return TrustError(
+        "registry-login",
+        f"{endpoint.name} names a token server without TLS; the password was not sent there",
+        context={"registry": endpoint.url, "found": found},
+        hint="tell whoever runs the registry",
+    )
+
+
 def upload_lost(endpoint: RegistryEndpoint, what: str) -> NetworkError:
     """A registry that forgets what it was sent, again and again."""
     return NetworkError(

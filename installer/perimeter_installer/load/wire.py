@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import logging
 import threading
@@ -19,6 +18,7 @@ from perimeter_installer.load import refusals, retry
 from perimeter_installer.load.body import BlobBody, Cancelled
 from perimeter_installer.load.connection import Connections
 from perimeter_installer.load.endpoint import RegistryEndpoint
+from perimeter_installer.load.login import Login
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +44,15 @@ class Wire:
         *,
         sleep: Callable[[float], object] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
+        actions: str = "pull,push",
     ) -> None:
         self.endpoint = endpoint
         self.cancelled = threading.Event()
         self.sleep = sleep or self.cancelled.wait
         self.let_in = False  # whether the registry took our login before
         self.connections = Connections(endpoint)
+        self.login = Login(endpoint, actions)
         self._headers = {"User-Agent": "perimeter-install", **headers}
-        if endpoint.username:
-            login = f"{endpoint.username}:{endpoint.password}".encode()
-            self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
 
     def once(
         self,
@@ -64,13 +63,45 @@ class Wire:
         body: bytes | BlobBody | None = None,
         timeout_s: float = retry.READ_TIMEOUT_S,
     ) -> Answer:
-        """One answer, whatever it is; raises one of LINE_FAILURES when there is none."""
+        """One answer, whatever it is; raises one of LINE_FAILURES when there is none.
+
+        A 401 that a new token may help is asked again, but for a blob's bytes: those are the
+        caller's to send again.
+        """
         if self.cancelled.is_set():
             raise Cancelled
-        with self.connections.exchange(
-            method, path, {**self._headers, **headers}, body=body, timeout_s=timeout_s
-        ) as response:
-            return _whole(response)
+        return self._ask(method, path, headers, body=body, timeout_s=timeout_s)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | BlobBody | None = None,
+        timeout_s: float,
+    ) -> Answer:
+        def ask(login: Mapping[str, str]) -> Answer:
+            with self.connections.exchange(
+                method, path, {**self._headers, **login, **headers}, body=body, timeout_s=timeout_s
+            ) as response:
+                return _whole(response)
+
+        return self._logged_in(path, ask, twice=not isinstance(body, BlobBody))
+
+    def _logged_in(
+        self, path: str, ask: Callable[[Mapping[str, str]], Answer], *, twice: bool = True
+    ) -> Answer:
+        """What ``ask`` gets with the headers of our login."""
+        scopes = self.login.scopes(path)
+        sent = self.login.header(scopes)
+        answer = ask({"Authorization": sent} if sent else {})
+        if answer.status != 401:
+            return answer
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        if not self.login.answer(scopes, sent, challenge) or not twice:
+            return answer
+        return ask({"Authorization": self.login.header(scopes)})
 
     def send(
         self,
@@ -114,18 +145,18 @@ class Wire:
         """What ``use`` makes of an answer 200 as it comes in; None for 404. Tried as ``send``."""
         results: list[Result] = []
 
-        def attempt() -> Answer:
+        def ask(login: Mapping[str, str]) -> Answer:
             if self.cancelled.is_set():
                 raise Cancelled
             with self.connections.exchange(
-                method, path, self._headers, timeout_s=retry.READ_TIMEOUT_S
+                method, path, {**self._headers, **login}, timeout_s=retry.READ_TIMEOUT_S
             ) as response:
                 if response.status != 200:
                     return _whole(response)
                 results.append(use(response))
                 return Answer(200, response.headers)
 
-        self.retrying(what, attempt, expect=(200, 404))
+        self.retrying(what, lambda: self._logged_in(path, ask), expect=(200, 404))
         return results[0] if results else None
 
     def abandon(self, location: str, name: str) -> None:
@@ -135,10 +166,7 @@ class Wire:
         """
 
         def ask(method: str, where: str) -> Answer:
-            with self.connections.exchange(
-                method, where, self._headers, timeout_s=retry.CLEANUP_TIMEOUT_S
-            ) as response:
-                return _whole(response)
+            return self._ask(method, where, {}, timeout_s=retry.CLEANUP_TIMEOUT_S)
 
         gone = 0
         try:

@@ -11,8 +11,9 @@ import pytest
 from tests.support.lying_server import Lie, LyingServer
 from tests.support.transfers import Recorder, loopback_settings
 
+from perimeter_bundle.model.challenge import Challenge, parse_challenges
 from perimeter_bundle.model.errors import NetworkError
-from perimeter_bundle.registry.auth import Authenticator, Challenge, parse_challenges
+from perimeter_bundle.registry.auth import Authenticator
 from perimeter_bundle.registry.credentials import Credentials
 
 PATH = "/v2/a/b/blobs/x"
