@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from perimeter_bundle.terminal.guard import run_guarded
-from perimeter_installer.cli import load_command
 from perimeter_installer.cli.main import cli as installer
-from perimeter_installer.site.load import load as load_site
-from perimeter_installer.site.model import Site
+
+if TYPE_CHECKING:
+    from perimeter_installer.site.model import Site
 
 _LOAD_SITE = "load_site"  # how the command calls what reads site.yaml
 
@@ -20,6 +23,11 @@ def load(url: str, words: list[str]) -> None:
 
     site.yaml refuses a plain address on loopback, since no node could reach it.
     """
+
+    # as the program itself does, which is what is measured
+    installer.get_command(click.Context(installer), "load")
+    from perimeter_installer.cli import load_command
+    from perimeter_installer.site.load import load as load_site
 
     def moved(path: Path) -> Site:
         site = load_site(path)

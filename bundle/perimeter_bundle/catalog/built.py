@@ -77,3 +77,8 @@ def _read(path: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise InputError("catalog-file", f"{path} is larger than {MAX_FILE_BYTES} bytes")
     return data
+
+
+def made_files(short_name: str) -> tuple[str, str, str]:
+    """Names of the files that come with a built image: source, materials, provenance."""
+    return (f"{short_name}-source", f"{short_name}-sbom", f"{short_name}-provenance")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from perimeter_bundle.catalog.built import BuiltImageSpec, GoRecipe
+from perimeter_bundle.catalog.built import BuiltImageSpec, GoRecipe, made_files
 from perimeter_bundle.catalog.schema import BuiltImageModel, ComponentModel
 from perimeter_bundle.catalog.strict_yaml import KeyPath, YamlDocument
 from perimeter_bundle.model.reference import ImageReference
@@ -71,8 +71,3 @@ def built_image_problems(
         for made in made_files(name):
             if made in taken:
                 yield document.problem(("files",), f"{made} is made with the image {name}")
-
-
-def made_files(short_name: str) -> tuple[str, str, str]:
-    """Names of the files that come with a built image: source, materials, provenance."""
-    return (f"{short_name}-source", f"{short_name}-sbom", f"{short_name}-provenance")

@@ -5,23 +5,62 @@ from __future__ import annotations
 import click
 
 from perimeter_bundle import __version__
-from perimeter_bundle.terminal.commands import Commands
+from perimeter_bundle.terminal.commands import Commands, Place
 from perimeter_bundle.terminal.guard import run_guarded
 
 _PLACES = {
-    "discover": "perimeter_bundle.cli.discover_command:discover",
-    "plan": "perimeter_bundle.cli.plan_command:plan",
-    "lock": "perimeter_bundle.cli.lock_command:lock",
-    "diff": "perimeter_bundle.cli.diff_command:diff",
-    "why": "perimeter_bundle.cli.why_command:why",
-    "build": "perimeter_bundle.cli.build_command:build",
-    "keygen": "perimeter_bundle.cli.sign_commands:keygen",
-    "sign": "perimeter_bundle.cli.sign_commands:sign",
-    "verify": "perimeter_bundle.cli.verify_command:verify",
-    "inspect": "perimeter_bundle.cli.inspect_command:inspect",
-    "pack": "perimeter_bundle.cli.pack_command:pack_bundle",
-    "verify-volume": "perimeter_bundle.cli.verify_volume_command:verify_volume",
-    "repair": "perimeter_bundle.cli.repair_command:repair",
+    "discover": Place(
+        "perimeter_bundle.cli.discover_command:discover",
+        "Which images Kubernetes objects will pull, each with the places that say so.",
+    ),
+    "plan": Place(
+        "perimeter_bundle.cli.plan_command:plan",
+        "Shows what will be collected and how much room each machine needs.",
+    ),
+    "lock": Place(
+        "perimeter_bundle.cli.lock_command:lock",
+        "Resolves every name of a release to a digest and writes images.lock.",
+    ),
+    "diff": Place(
+        "perimeter_bundle.cli.diff_command:diff",
+        "Shows what changes from one lock to another: versions, what comes, what goes.",
+    ),
+    "why": Place(
+        "perimeter_bundle.cli.why_command:why",
+        "Tells why an image is carried: component, rule, object and field.",
+    ),
+    "build": Place(
+        "perimeter_bundle.cli.build_command:build",
+        "Fetches everything a lock pins and makes a bundle of it.",
+    ),
+    "keygen": Place(
+        "perimeter_bundle.cli.sign_commands:keygen",
+        "Makes a key pair to sign bundles with (ECDSA P-256).",
+    ),
+    "sign": Place(
+        "perimeter_bundle.cli.sign_commands:sign",
+        "Signs a finished bundle; every file is checked against SHA256SUMS before.",
+    ),
+    "verify": Place(
+        "perimeter_bundle.cli.verify_command:verify",
+        "Is the bundle, byte for byte, what a trusted key signed?",
+    ),
+    "inspect": Place(
+        "perimeter_bundle.cli.inspect_command:inspect",
+        "Lists what a bundle says it carries: source, size, licence and reason of each item.",
+    ),
+    "pack": Place(
+        "perimeter_bundle.cli.pack_command:pack_bundle",
+        "Cuts a signed bundle into volumes that fit a medium; each is a plain tar file.",
+    ),
+    "verify-volume": Place(
+        "perimeter_bundle.cli.verify_volume_command:verify_volume",
+        "Is a volume, on its own, what was packed? The other volumes need not be there.",
+    ),
+    "repair": Place(
+        "perimeter_bundle.cli.repair_command:repair",
+        "Rebuilds lost and scratched volumes from the others and the parity volumes.",
+    ),
 }
 
 

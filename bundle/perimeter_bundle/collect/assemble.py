@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perimeter_bundle.catalog.load_built import made_files
+from perimeter_bundle.catalog.built import made_files
 from perimeter_bundle.catalog.values import Release
 from perimeter_bundle.collect.artifacts import Artifact
 from perimeter_bundle.collect.pull import PulledImage

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from perimeter_bundle.catalog.built import BuiltImageSpec
-from perimeter_bundle.catalog.load_built import made_files
+from perimeter_bundle.catalog.built import BuiltImageSpec, made_files
 from perimeter_bundle.catalog.values import ChartSpec, Component, Release, SourceSpec
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import (

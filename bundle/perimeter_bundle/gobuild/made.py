@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perimeter_bundle.catalog.load_built import made_files
+from perimeter_bundle.catalog.built import made_files
 from perimeter_bundle.gobuild.buildinfo import BuildInfo, parse_build_info
 from perimeter_bundle.gobuild.compiling import (
     Workshop,

@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import requests
-
 from perimeter_bundle.model.errors import HostError, InputError, NetworkError, PerimeterError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent
 from perimeter_bundle.registry.answer import short_reason
@@ -22,6 +20,7 @@ from perimeter_bundle.registry.retry import MIB
 from perimeter_bundle.registry.transfer import EVENT_EVERY_BYTES
 
 if TYPE_CHECKING:
+    import requests
     from docker import DockerClient
 
 ENGINE_TIMEOUT_S = 60.0  # to say which version it is
@@ -42,6 +41,8 @@ def save_from_engine(
     ``check`` raises when work should end. Raises HostError[no-docker-engine], [no-docker-sdk],
     [no-room], InputError[no-such-image], NetworkError[cut-off].
     """
+    import requests  # docker's own; few builds have an engine to ask
+
     task = f"save {name} from the Docker engine"
     on_event(Event(EventKind.START, task))
     client = _connect(environment)
@@ -134,6 +135,8 @@ def _put(ready: queue.Queue[bytes | Exception | None], item: object, done: threa
 def _next(
     ready: queue.Queue[bytes | Exception | None], check: Callable[[], None]
 ) -> bytes | Exception | None:
+    import requests
+
     waited_s = 0.0
     while True:
         check()

@@ -26,9 +26,18 @@ class Lines:
         return sys.stderr
 
     def print(self, text: str, style: str | None = None) -> None:
-        """Writes ``text`` and ends the line; ``style`` is for terminals."""
-        self.file.write(text + "\n")
-        self.file.flush()
+        """Writes ``text`` and ends the line; ``style`` is for terminals.
+
+        Ends the program with status 1 when nobody reads any more: work that stops in the middle
+        must not look done.
+        """
+        try:
+            self.file.write(text + "\n")
+            self.file.flush()
+        except BrokenPipeError:
+            # Python would complain again while closing it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+            raise SystemExit(1) from None
 
 
 def stderr_console() -> AnyConsole:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from math import fsum, sqrt
 
 MAX_SAMPLES = 128
 LAST_PART = 1 / 3  # speed is measured over this part of the time so far
@@ -109,5 +109,7 @@ def _parts(samples: Sequence[_Sample]) -> list[tuple[float, int, int]]:
 
 def _unevenness(parts: Sequence[tuple[float, int, int]], item_bytes: int) -> float:
     speeds = [(size + items * item_bytes) / seconds for seconds, size, items in parts]
-    mean = fmean(speeds)
-    return pstdev(speeds) / mean if mean > 0 else float("inf")
+    mean = fsum(speeds) / len(speeds)
+    if mean <= 0:
+        return float("inf")
+    return sqrt(fsum((speed - mean) ** 2 for speed in speeds) / len(speeds)) / mean

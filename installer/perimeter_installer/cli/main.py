@@ -5,22 +5,58 @@ from __future__ import annotations
 import click
 
 from perimeter_bundle import __version__
-from perimeter_bundle.terminal.commands import Commands
+from perimeter_bundle.terminal.commands import Commands, Place
 from perimeter_bundle.terminal.guard import run_guarded
 
 _PLACES = {
-    "init": "perimeter_installer.cli.init_command:init",
-    "site-facts": "perimeter_installer.cli.site_facts_command:site_facts",
-    "verify-volume": "perimeter_installer.cli.volume_commands:verify_volume",
-    "repair": "perimeter_installer.cli.volume_commands:repair",
-    "unpack": "perimeter_installer.cli.volume_commands:unpack_volumes",
-    "verify": "perimeter_installer.cli.verify_command:verify",
-    "preflight": "perimeter_installer.cli.preflight_command:preflight",
-    "load": "perimeter_installer.cli.load_command:load",
-    "apply": "perimeter_installer.cli.apply_command:apply",
-    "check": "perimeter_installer.cli.check_command:check",
-    "status": "perimeter_installer.cli.status_command:status",
-    "inventory": "perimeter_installer.cli.inventory_command:inventory",
+    "init": Place(
+        "perimeter_installer.cli.init_command:init",
+        "Describe the site: write a commented site.yaml and pin the hosts' SSH keys.",
+    ),
+    "site-facts": Place(
+        "perimeter_installer.cli.site_facts_command:site_facts",
+        "Writes what the hosts are for the builder, signed; changes nothing on them.",
+    ),
+    "verify-volume": Place(
+        "perimeter_installer.cli.volume_commands:verify_volume",
+        "Is a volume, on its own, what was packed? The other volumes need not be there.",
+    ),
+    "repair": Place(
+        "perimeter_installer.cli.volume_commands:repair",
+        "Rebuild lost and scratched volumes from the others and the parity volumes.",
+    ),
+    "unpack": Place(
+        "perimeter_installer.cli.volume_commands:unpack_volumes",
+        "Put volumes together to the bundle they were cut from.",
+    ),
+    "verify": Place(
+        "perimeter_installer.cli.verify_command:verify",
+        "Is the bundle, byte for byte, what a trusted key signed?",
+    ),
+    "preflight": Place(
+        "perimeter_installer.cli.preflight_command:preflight",
+        "Are the hosts ready? Looks at all of them at once and changes nothing.",
+    ),
+    "load": Place(
+        "perimeter_installer.cli.load_command:load",
+        "Fill the site's registry with everything the bundle holds.",
+    ),
+    "apply": Place(
+        "perimeter_installer.cli.apply_command:apply",
+        "Install or upgrade the site to what the bundle holds.",
+    ),
+    "check": Place(
+        "perimeter_installer.cli.check_command:check",
+        "Does the site really work? Looks at hosts and cluster, and tries what users will do.",
+    ),
+    "status": Place(
+        "perimeter_installer.cli.status_command:status",
+        "What is installed, by whom and when, and how the cluster is now.",
+    ),
+    "inventory": Place(
+        "perimeter_installer.cli.inventory_command:inventory",
+        "Writes what the site's registry really holds for the builder, signed; changes nothing.",
+    ),
 }
 
 

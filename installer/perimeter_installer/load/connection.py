@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from perimeter_bundle.model import tls
+from perimeter_bundle.model.errors import InputError
 from perimeter_installer.load import retry
 from perimeter_installer.load.body import BlobBody, Piece
 from perimeter_installer.load.endpoint import RegistryEndpoint
@@ -68,14 +69,17 @@ class _TlsConnection(_SendsPieces, http.client.HTTPSConnection):
 
 
 class Connections:
-    """As many as are needed at once; the one used last is used first. Safe between threads."""
+    """As many as are needed at once; the one used last is used first. Safe between threads.
+
+    Raises InputError[bad-certificate] when the registry's CA is none.
+    """
 
     def __init__(self, endpoint: RegistryEndpoint) -> None:
         parts = urlsplit(endpoint.url)
         self._host, self._port = parts.hostname or "", parts.port
         self._tls: ssl.SSLContext | None = None
         if parts.scheme == "https":
-            self._tls = tls.client_context(ca_pem=endpoint.ca_pem or None)
+            self._tls = _client_context(endpoint)
         self._idle: deque[_SendsPieces] = deque()
 
     @contextmanager
@@ -128,6 +132,17 @@ class Connections:
         if self._tls is None:
             return _PlainConnection(self._host, self._port, timeout=timeout_s)
         return _TlsConnection(self._host, self._port, timeout=timeout_s, context=self._tls)
+
+
+def _client_context(endpoint: RegistryEndpoint) -> ssl.SSLContext:
+    try:
+        return tls.client_context(ca_pem=endpoint.ca_pem or None)
+    except ssl.SSLError as error:
+        raise InputError(
+            "bad-certificate",
+            f"the CA of {endpoint.name} ({endpoint.url}) holds no PEM certificate",
+            hint="look at registry.ca_file in site.yaml",
+        ) from error
 
 
 def _ask(
