@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from tests.lab.nodes import Result
+from tests.lab.nodes import Node, Result
 from tests.lab.scenario import BUNDLE, RELEASE, SITE, TRUST, Scenario
 
 pytestmark = pytest.mark.lab
@@ -36,6 +36,12 @@ def a_file(road: Scenario, pattern: str) -> str:
     found = road.lab.node("jump").run(f"cd {BUNDLE} && ls -d {pattern} | sed -n 1p").stdout.strip()
     assert found, pattern
     return found
+
+
+def held_blobs(node: Node) -> int:
+    """How many blobs the registry of this host stores."""
+    found = "find /var/lib/perimeter/registry -path '*/blobs/sha256/*/data' 2>/dev/null | wc -l"
+    return int(node.run(["sh", "-c", found]).stdout)
 
 
 def apply_with(road: Scenario, values: str, *arguments: str) -> Result:
@@ -169,15 +175,34 @@ def test_preflight_finds_the_leftovers_of_another_cluster(described: Scenario) -
                                if f["severity"] == "error"])  # fmt: skip
 
 
+def test_load_asks_the_discs_of_the_registries_and_refuses_before_the_first_byte(
+    described: Scenario,
+) -> None:
+    nodes = [described.lab.node(name) for name in described.registries]
+    for node in nodes:
+        assert node.fill_disc("/", keep_free_bytes=300 << 20) > 1 << 30
+    try:
+        done = described.install("load", "--json", check=False)
+    finally:
+        for node in nodes:
+            node.free_disc()
+    assert done.returncode == 6, done.stdout + done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "registry-full"
+    assert "nothing was sent" in error["message"] and "MiB" in error["context"]["free"]
+    for node, problem in zip(nodes, error["problems"], strict=True):
+        assert problem.startswith(f"no room on {node.name} for what is missing there")
+        assert held_blobs(node) == 0
+
+
 def test_load_goes_on_after_sigkill(described: Scenario) -> None:
     jump = described.lab.node("jump")
     jump.run(
         f"nohup setsid perimeter-install load --site {SITE} --bundle {BUNDLE} "
         ">/srv/killed.log 2>&1 & echo $! >/srv/killed.pid"
     )
-    held = "find /var/lib/perimeter/registry -path '*/blobs/sha256/*/data' 2>/dev/null | wc -l"
     for _ in range(900):
-        if int(described.lab.node("n1").run(["sh", "-c", held]).stdout) >= 8:
+        if held_blobs(described.lab.node("n1")) >= 8:
             break
         time.sleep(0.1)
     jump.run("kill -9 $(cat /srv/killed.pid)")

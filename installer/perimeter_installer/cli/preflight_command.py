@@ -83,9 +83,10 @@ def _ask_for_base(
     if bundle.base is None:
         return ()
     secrets = open_secrets(site, password_file=password_file, check=True)
-    on_event(Event(EventKind.START, "base", f"{len(bundle.base.blobs)} blobs"))
+    wanted = f"the registry is asked for {len(bundle.base.blobs)} blobs"
+    on_event(Event(EventKind.START, "base", wanted))
     answers = ask_for_base(bundle, endpoints(site, secrets))
-    on_event(Event(EventKind.FINISH, "base"))
+    on_event(Event(EventKind.FINISH, "base", wanted))
     return tuple(base_findings(bundle.base, answers))
 
 

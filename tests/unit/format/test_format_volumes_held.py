@@ -73,6 +73,8 @@ def test_the_folder_alone_is_incomplete_and_so_are_too_few_volumes(
         with pytest.raises(IntegrityError) as caught:
             opened(bundle, tmp_path)
         assert caught.value.code == "missing-file"
+        assert caught.value.context == {"volumes that are not here": str(number)}
+        assert "perimeter-install repair" in (caught.value.hint or "")
         (tmp_path / "gone.tar").rename(path)
 
 

@@ -35,6 +35,13 @@ def test_the_table_joins_hosts_and_explains_below() -> None:
     )
 
 
+def test_what_many_rows_have_in_common_is_explained_once() -> None:
+    lacking = [Finding("n1", "base", Severity.ERROR, f"lacks {n}", "a delta", "load") for n in "ab"]
+    text = findings_text(lacking)
+    assert text.count("[1]") == 3 and "[2]" not in text
+    assert text.count("[1] base: a delta\n    mend: load") == 1
+
+
 def test_everything_shows_what_is_in_order_too() -> None:
     assert "in order" in findings_text(FINDINGS, everything=True).splitlines()[4]
 

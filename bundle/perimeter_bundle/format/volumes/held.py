@@ -16,7 +16,7 @@ from perimeter_bundle.format.files import Tree, list_tree, open_plain, read_file
 from perimeter_bundle.format.sums import Sums, check_extents, check_hashes, check_tree
 from perimeter_bundle.format.volumes.check import damaged, unsigned_members
 from perimeter_bundle.format.volumes.listing import Member
-from perimeter_bundle.format.volumes.read import Volume, open_volumes
+from perimeter_bundle.format.volumes.read import Volume, VolumeSet, open_volumes
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.events import OnEvent, ignore_events
@@ -76,15 +76,34 @@ def hold(root: Path, volumes: Sequence[Path], sums: Sums, identity: Digest) -> H
     volumes of another bundle than ``identity``, [damaged-volume] for one that cannot be used.
     """
     tree = list_tree(root)
-    runs = _runs(volumes, sums, identity) if volumes else {}
+    found = open_volumes(volumes) if volumes else None
+    runs = _runs(found, sums, identity) if found else {}
     lacking = {path: found for path, found in runs.items() if path not in tree.files}
-    sizes = {path: sum(run.size_bytes for run in found) for path, found in lacking.items()}
-    check_tree(Tree({**tree.files, **sizes}, tree.odd), sums)
+    sizes = {path: sum(run.size_bytes for run in inside) for path, inside in lacking.items()}
+    try:
+        check_tree(Tree({**tree.files, **sizes}, tree.odd), sums)
+    except IntegrityError as error:
+        absent = _absent(found) if found and error.code == "missing-file" else ""
+        if not absent:
+            raise
+        raise IntegrityError(
+            error.code,
+            error.message,
+            problems=error.problems,
+            context={"volumes that are not here": absent},
+            hint="bring them too; with parity volumes, perimeter-install repair makes them anew",
+        ) from error
     return Held(root, {**tree.files, **sizes}, lacking)
 
 
-def _runs(paths: Sequence[Path], sums: Sums, identity: Digest) -> dict[str, tuple[Extent, ...]]:
-    found = open_volumes(paths)
+def _absent(found: VolumeSet) -> str:
+    """The numbers of the volumes that did not come; empty when all did."""
+    total = found.first.listing.total if found.volumes else 0
+    numbers = [number for number in range(1, total + 1) if number not in found.volumes]
+    return ", ".join(map(str, numbers))
+
+
+def _runs(found: VolumeSet, sums: Sums, identity: Digest) -> dict[str, tuple[Extent, ...]]:
     if found.unusable:
         raise found.unusable[0]
     pieces: dict[str, list[tuple[Member, Extent]]] = {}
