@@ -226,16 +226,17 @@ def _send_blob(
     counts: _Counts,
 ) -> None:
     """Brings one blob into each of ``names``: by a link where possible, else by sending it."""
-    source = next((name for name in need.names if name not in names), None)
+    source = next((name for name in need.names if name not in names), "")
     for name in names:
-        if source is not None and client.mount_blob(name, need.digest, source):
-            with counts.lock:
-                counts.mounted += 1
-            continue
-        client.push_blob(name, need.digest, extents, need.size_bytes, progress.add)
+        is_linked = client.push_blob(
+            name, need.digest, extents, need.size_bytes, progress.add, source=source
+        )
         with counts.lock:
-            counts.sent += 1
-            counts.bytes += need.size_bytes
+            if is_linked:
+                counts.mounted += 1
+            else:
+                counts.sent += 1
+                counts.bytes += need.size_bytes
         source = source or name
 
 

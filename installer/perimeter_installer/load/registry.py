@@ -8,14 +8,13 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlencode
 
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.model.digest import Digest
 from perimeter_installer.load import refusals
 from perimeter_installer.load.body import OnSent
 from perimeter_installer.load.endpoint import RegistryEndpoint
-from perimeter_installer.load.upload import Habits, Upload
+from perimeter_installer.load.upload import Habits, Upload, mount_query
 from perimeter_installer.load.wire import Wire
 
 MANIFEST_TYPES = (
@@ -84,8 +83,8 @@ class PushClient:
 
         A registry that will not opens an upload instead; that one is closed again.
         """
-        query = urlencode({"mount": str(digest), "from": self.endpoint.repository(source)})
-        path = f"/v2/{self.endpoint.repository(name)}/blobs/uploads/?{query}"
+        query = mount_query(self._wire, digest, source)
+        path = f"/v2/{self.endpoint.repository(name)}/blobs/uploads/{query}"
         answer = self._wire.send("POST", path, f"mount {digest} into {name}", expect=(201, 202))
         if answer.status == 202 and "Location" in answer.headers:
             location = self._wire.location(answer, name)
@@ -99,12 +98,16 @@ class PushClient:
         extents: tuple[Extent, ...],
         size_bytes: int,
         on_sent: OnSent,
-    ) -> None:
-        """Sends the blob that lies in ``extents`` to ``name``; the registry checks the digest.
+        *,
+        source: str = "",
+    ) -> bool:
+        """Brings the blob that lies in ``extents`` into ``name``; the registry checks the digest.
 
-        Raises as ``Upload.run``.
+        True when the registry linked the one it holds in ``source``, and nothing was sent. Raises
+        as ``Upload.run``.
         """
-        Upload(self._wire, self._habits, name, digest, extents, size_bytes, on_sent).run()
+        wire, habits = self._wire, self._habits
+        return Upload(wire, habits, name, digest, extents, size_bytes, on_sent, source).run()
 
     def push_manifest(self, name: str, reference: str, media_type: str, data: bytes) -> None:
         """Stores a manifest or index under a tag or its own digest.

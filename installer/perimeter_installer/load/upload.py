@@ -55,6 +55,7 @@ class Upload:
         extents: tuple[Extent, ...],
         size_bytes: int,
         on_sent: OnSent,
+        source: str = "",
     ) -> None:
         self._wire = wire
         self._habits = habits
@@ -66,13 +67,15 @@ class Upload:
         self._uploads = f"/v2/{wire.endpoint.repository(name)}/blobs/uploads/"
         self._blob = f"/v2/{wire.endpoint.repository(name)}/blobs/{digest}"
         self._with_digest = urlencode({"digest": str(digest)})
+        self._mount = mount_query(wire, digest, source) if source else ""
+        self._is_linked = False
         self._location = ""  # of the upload that is open
         self._least_part_bytes = 0
         self._was_cut = False
         self._counted_bytes = 0
 
-    def run(self) -> None:
-        """Returns when the registry has the blob.
+    def run(self) -> bool:
+        """Returns when the registry has the blob: whether it linked the one in ``source``.
 
         Raises IntegrityError when the bytes are not the digest's, HostError[registry-full] when
         there is no room, NetworkError after the retries, Cancelled.
@@ -81,7 +84,7 @@ class Upload:
         try:
             if not self._habits.chunk.splits(self._size_bytes):
                 self._wire.retrying(self._what, self._send_whole, expect=(200, 201))
-                return
+                return self._is_linked
         except _Cut:
             log.info("%s: %s was cut; on in parts", self._wire.endpoint.name, self._what)
         try:
@@ -89,6 +92,7 @@ class Upload:
         except BaseException:
             self._abandon()
             raise
+        return self._is_linked
 
     # ------------------------------------------------------------------ 1, 2: whole
 
@@ -110,6 +114,8 @@ class Upload:
     def _post_whole(self) -> Answer | None:
         """The answer to a POST that holds the blob; None where that is not to be tried."""
         if self._size_bytes > retry.SINGLE_POST_BYTES or not self._habits.takes_single_post:
+            return None
+        if self._mount:
             return None
         body = self._body(0, self._size_bytes)
         headers = {**_BYTES, "Content-Length": str(self._size_bytes)}
@@ -142,6 +148,8 @@ class Upload:
 
     def _send_in_parts(self) -> None:
         self._send_parts(self._ask_arrived())
+        if self._is_linked:
+            return
         answer = self._wire.retrying(self._what, self._close_or_find, expect=(200, 201, 400))
         if answer.status == 400 and self._was_cut:
             # what a broken connection still held may have been written between two parts
@@ -161,7 +169,9 @@ class Upload:
                 opened += 1
                 if opened > retry.UPLOADS_LOST:
                     raise refusals.upload_lost(self._wire.endpoint, self._what)
-                self._wire.retrying(self._what, self._open, expect=(202,))
+                self._wire.retrying(self._what, self._open, expect=(201, 202))
+                if self._is_linked:
+                    return
                 arrived = 0
             before = arrived
             arrived = self._send_part(before, tries)
@@ -227,9 +237,13 @@ class Upload:
     # ------------------------------------------------------------------ the requests
 
     def _open(self) -> Answer:
-        answer = self._wire.once("POST", self._uploads, {"Content-Length": "0"})
+        """Opens an upload; a registry that holds the blob in ``source`` links it instead."""
+        answer = self._wire.once("POST", self._uploads + self._mount, {"Content-Length": "0"})
+        self._is_linked = bool(self._mount) and answer.status == 201
         if answer.status == 202:
             self._opened(answer)
+        if answer.status < 500:
+            self._mount = ""
         return answer
 
     def _opened(self, answer: Answer) -> None:
@@ -272,6 +286,12 @@ class Upload:
         """Corrects what was counted while sending by what really arrived."""
         if arrived != self._counted_bytes:
             self._count(arrived - self._counted_bytes)
+
+
+def mount_query(wire: Wire, digest: Digest, source: str) -> str:
+    """What asks a registry to link a blob it holds in ``source``."""
+    found = urlencode({"mount": str(digest), "from": wire.endpoint.repository(source)})
+    return f"?{found}"
 
 
 def _arrived(answer: Answer, otherwise: int) -> int:

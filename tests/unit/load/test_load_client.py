@@ -157,6 +157,35 @@ def test_a_mount_that_is_refused_closes_the_upload_it_got_instead() -> None:
     assert client.asked[1] == ("DELETE", "/v2/x/blobs/uploads/1")
 
 
+def test_the_upload_that_a_refused_mount_opened_is_used(blob: tuple[Extent, ...]) -> None:
+    client = ScriptedClient([answer(202, Location="/v2/x/blobs/uploads/1"), answer(201)])
+    assert not client.push_blob("x", DIGEST, blob, len(BLOB), ignore, source="y")
+    assert [method for method, _ in client.asked] == ["POST", "PUT"]
+    assert "mount=" in client.asked[0][1] and client.asked[0][1].endswith("&from=y")
+
+
+def test_a_mount_sends_no_bytes(blob: tuple[Extent, ...]) -> None:
+    sent: list[int] = []
+    client = ScriptedClient([answer(201)])
+    assert client.push_blob("x", DIGEST, blob, len(BLOB), sent.append, source="y")
+    assert sent == []
+
+
+def test_a_mount_that_found_the_registry_busy_is_asked_for_again(blob: tuple[Extent, ...]) -> None:
+    client = ScriptedClient([answer(503), answer(201)])
+    assert client.push_blob("x", DIGEST, blob, len(BLOB), ignore, source="y")
+    assert client.asked[0] == client.asked[1]
+
+
+def test_after_an_upload_that_was_lost_the_bytes_are_sent(blob: tuple[Extent, ...]) -> None:
+    opened = [answer(202, Location=f"/v2/x/blobs/uploads/{number}") for number in (1, 2)]
+    gone = [answer(404), answer(404)]
+    client = ScriptedClient([opened[0], broken(), *gone, opened[1], answer(201)])
+    assert not client.push_blob("x", DIGEST, blob, len(BLOB), ignore, source="y")
+    posts = [target for method, target in client.asked if method == "POST"]
+    assert ["mount=" in target for target in posts] == [True, False]
+
+
 def test_a_blob_of_another_size_is_seen() -> None:
     assert (
         ScriptedClient(
