@@ -4,6 +4,9 @@ One signature in two files: raw DER, which ``openssl dgst -sha256 -verify`` chec
 inside a Sigstore bundle v0.3, which ``cosign verify-blob --key`` checks.
 A key's id is the SHA-256 of its DER SubjectPublicKeyInfo, in hexadecimal.
 https://github.com/sigstore/protobuf-specs/blob/v0.4.0/protos/sigstore_bundle.proto
+
+Half of the program knows what a key is, and few commands use one: cryptography, 15 MB in memory, is
+imported by the functions here that do.
 """
 
 from __future__ import annotations
@@ -14,10 +17,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from typing import TYPE_CHECKING
 
 from perimeter_bundle.format.files import list_tree, read_file, write_file
 from perimeter_bundle.format.layout import SUMS, signature_path, sigstore_path
@@ -25,10 +25,12 @@ from perimeter_bundle.format.sums import MAX_SUMS_BYTES, Sums, check_hashes, che
 from perimeter_bundle.model.errors import InputError, TrustError
 from perimeter_bundle.model.events import OnEvent, ignore_events
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
 MAX_KEY_BYTES = 16 * 1024
 MAX_SIGNATURE_BYTES = 16 * 1024
 SIGSTORE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-_SCHEME = ec.ECDSA(hashes.SHA256())
 _PEM_PUBLIC = b"-----BEGIN PUBLIC KEY-----"
 
 
@@ -45,10 +47,14 @@ class PublicKey:
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Whether ``signature`` (DER) over ``data`` was made by this key."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
         key = serialization.load_der_public_key(self.der)
         assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101 - parse() saw to it
         try:
-            key.verify(signature, data, _SCHEME)
+            key.verify(signature, data, _scheme())
         except InvalidSignature:
             return False
         return True
@@ -66,6 +72,10 @@ class PublicKey:
         Raises TrustError[private-key] or TrustError[bad-key]. Only the uncompressed, named-curve
         form is taken: one key has one id.
         """
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
         if b"PRIVATE KEY" in pem:
             raise TrustError(
                 "private-key",
@@ -104,6 +114,9 @@ def generate_key(path: Path, password: str | None = None) -> PublicKey:
     Raises InputError[key-exists], InputError[empty-password], InputError[bad-key-name] or
     InputError[cannot-write]. Nothing is overwritten.
     """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     public = public_key_path(path)
     if path == public:
         raise InputError("bad-key-name", f"{path} is the name of a public key", hint="use .key")
@@ -141,6 +154,10 @@ def load_private_key(path: Path, password: str | None = None) -> ec.EllipticCurv
     """The key at ``path``; raises InputError[unreadable-key], or TrustError[password-needed],
     [wrong-password] or [bad-key].
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     try:
         pem = path.read_bytes()
     except OSError as error:
@@ -172,7 +189,7 @@ def public_key_of(private_key: ec.EllipticCurvePrivateKey) -> PublicKey:
 
 def sign_bytes(private_key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     """A raw DER signature over the exact bytes of ``data``; ``PublicKey.verifies`` checks it."""
-    return private_key.sign(data, _SCHEME)
+    return private_key.sign(data, _scheme())
 
 
 def sign_bundle(
@@ -219,7 +236,16 @@ def sigstore_bundle(key: PublicKey, data: bytes, signature: bytes) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
+def _scheme() -> ec.ECDSA:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.ECDSA(hashes.SHA256())
+
+
 def _public_der(key: ec.EllipticCurvePublicKey) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
     return key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -107,6 +107,13 @@ def test_help_imports_no_command(program: str, tmp_path: Path) -> None:
     assert not loaded(names, _DRAWING, _PARSING, _NETWORK, _PLAYBOOKS, ("cryptography",))
 
 
+def test_what_build_needs_is_imported_without_what_few_builds_need(tmp_path: Path) -> None:
+    status, names = ended(tmp_path / "told", "perimeter_bundle", "build", "--help")
+    assert status == 0
+    # rendering for people, a Docker engine, signatures: by the functions that use them
+    assert not loaded(names, _DRAWING, ("requests", "docker", "cryptography"))
+
+
 @pytest.mark.parametrize("group", [builder, installer])
 def test_the_list_of_commands_says_what_each_command_says_of_itself(group: click.Group) -> None:
     assert isinstance(group, Commands)
