@@ -2,8 +2,9 @@
 
 The largest first keeps the last minute short: a small one never waits alone for a big one that
 began late. Small ones have places of their own, and more of them: they wait for answers, not for
-the line. A transfer that pauses because its host asked for it, or does not answer, gives its
-place to one for another host; its own host gets no new transfers until it goes on. The first
+the line. With no small one left, a few of those places take middling ones, the least first. A
+transfer that pauses because its host asked for it, or does not answer, gives its place to one for
+another host; its own host gets no new transfers until it goes on. The first
 final error stops new work and wakes what runs; part files stay usable.
 """
 
@@ -20,6 +21,7 @@ from perimeter_bundle.registry.stop import Stop, StoppedError
 
 STOP_GRACE_S = 5.0  # threads that wait for the first byte of an answer cannot be woken
 SMALL_BYTES = 1024 * 1024  # up to this the way there and back takes longer than the bytes
+MIDDLING_BYTES = 32 * SMALL_BYTES  # up to this it is still felt between one and the next
 _POLL_S = 0.2  # the main thread must come back to Python for Ctrl-C to be seen
 
 
@@ -86,12 +88,19 @@ class _Work:
         """Takes the next task a free place of ``lane`` may have."""
         if not lane.is_free:
             return None
-        # large places help with small ones once nothing large is left, never the other way
+        # large places help with small ones once nothing large is left
         queues = [self.large, self.small] if lane is self.large else [self.small]
         for queue in queues:
             for number in range(len(queue.waiting) - 1, -1, -1):
                 if not self.quiet.get(queue.waiting[number].host):
                     return queue.waiting.pop(number)
+        # small ones help the other way too, but few of them: each holds a large buffer
+        if lane is self.small and lane.running - lane.pausing < self.large.places:
+            for number, task in enumerate(self.large.waiting):
+                if task.size_bytes > MIDDLING_BYTES:
+                    break
+                if not self.quiet.get(task.host):
+                    return self.large.waiting.pop(number)
         return None
 
 

@@ -7,7 +7,13 @@ from functools import partial
 
 import pytest
 
-from perimeter_bundle.collect.scheduler import SMALL_BYTES, FetchTask, fetch_all, join_equal
+from perimeter_bundle.collect.scheduler import (
+    MIDDLING_BYTES,
+    SMALL_BYTES,
+    FetchTask,
+    fetch_all,
+    join_equal,
+)
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.model.events import Event, EventKind
 from perimeter_bundle.registry.stop import Stop, StoppedError
@@ -121,7 +127,12 @@ def test_small_transfers_have_places_of_their_own_beside_large_ones() -> None:
     assert fetch_all([*large, *small], 2, small_workers=3) == 5
 
 
-def test_small_places_take_nothing_large() -> None:
+@pytest.mark.parametrize(
+    ("size_bytes", "at_once"), [(SMALL_BYTES + 1, 4), (MIDDLING_BYTES, 4), (MIDDLING_BYTES + 1, 2)]
+)
+def test_as_many_small_places_as_there_are_workers_help_with_what_is_middling(
+    size_bytes: int, at_once: int
+) -> None:
     lock = threading.Lock()
     now, most = 0, 0
 
@@ -134,10 +145,31 @@ def test_small_places_take_nothing_large() -> None:
         with lock:
             now -= 1
 
-    barrier = threading.Barrier(2, timeout=10)
-    tasks = [task(str(n), SMALL_BYTES + 1, counts) for n in range(8)]
+    barrier = threading.Barrier(at_once, timeout=10)
+    tasks = [task(str(n), size_bytes, counts) for n in range(8)]
     assert fetch_all(tasks, 2, small_workers=8) == 8
-    assert most == 2
+    assert most == at_once
+
+
+def test_small_places_help_only_when_nothing_small_is_left_and_with_the_least_first() -> None:
+    order: list[str] = []
+    all_but_the_largest = threading.Event()
+
+    def note(name: str) -> None:
+        order.append(name)
+        if len(order) == 3:
+            all_but_the_largest.set()
+
+    tasks = [
+        task("largest", SMALL_BYTES + 9, lambda: all_but_the_largest.wait(10)),
+        *(
+            task(name, SMALL_BYTES + n, partial(note, name))
+            for n, name in ((2, "more"), (1, "less"))
+        ),
+        task("small", 1, partial(note, "small")),
+    ]
+    assert fetch_all(tasks, 1, small_workers=1) == 4
+    assert order == ["small", "less", "more"]
 
 
 def test_a_host_that_asks_for_a_pause_does_not_hold_up_another() -> None:
