@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.lab.state import LabError
 from tests.support.bundles import SmallBundle
 
-from benchmarks import delta, line, loading, memory, report, tasks, verifying
+from benchmarks import delta, foretelling, line, loading, memory, report, tasks, verifying
 from benchmarks.carried import carry, make_views
 from benchmarks.content import ImageSet, Shape, make_set
 from benchmarks.peers import PEERS
@@ -29,7 +29,7 @@ MANY = Shape("many", 50, 1000, 30 * MB, 1000, MB)
 CROWD = Shape("crowd", 100, 9800, 300 * MB, 1000, 2 * MB)
 TASKS = (
     *("collect", "load", "again", "many", "verify", "memory", "delta", "line"),
-    *("collect-https", "load-https", "again-https"),
+    *("collect-https", "load-https", "again-https", "estimate"),
 )
 LARGE_TASKS = ("collect", "load", "verify", "memory", "poor")
 
@@ -113,6 +113,8 @@ def _run_tasks(bench: tasks.Bench, wanted: set[str], main_set: ImageSet, *, larg
         loading.load_again(bench, many, many_bundle)
     if "again-https" in wanted:
         loading.load_again(bench, many, many_bundle, tls=True)
+    if "estimate" in wanted:
+        foretelling.foretell(bench)
     if "poor" in wanted:
         line.collect_poor(bench, make_set(CROWD, place.sets))
 

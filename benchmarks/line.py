@@ -50,11 +50,11 @@ def collect_far(bench: Bench, wanted: ImageSet) -> None:
     with open_line(place) as line, serve(place, wanted.store, host=FAR, netns=line.far) as far:
         address = relayed("registry")
         with (
-            _helper(place, line.near, "relay", address, far.address, str(DELAY_S)),
-            _helper(place, line.far, "source", f"{FAR}:5200", str(PROBE_BYTES)),
-            _helper(place, line.near, "relay", relayed("probe"), f"{FAR}:5200", str(DELAY_S)),
+            helper(place, line.near, "relay", address, far.address, str(DELAY_S)),
+            helper(place, line.far, "source", f"{FAR}:5200", str(PROBE_BYTES)),
+            helper(place, line.near, "relay", relayed("probe"), f"{FAR}:5200", str(DELAY_S)),
         ):
-            _wait(line, address)
+            wait_for(line, address)
             possible = _probe(line)
             bench.say(f"the line carries {possible / 1e6:.1f} MB/s")
             near = Registry(address, wanted.store)
@@ -89,7 +89,7 @@ def collect_poor(bench: Bench, wanted: ImageSet) -> None:
     address = f"127.0.0.1:{free_port()}"
     with (
         serve(place, wanted.store) as registry,
-        _helper(place, "", "relay", address, registry.address, str(DELAY_S), str(FAIL_EVERY)),
+        helper(place, "", "relay", address, registry.address, str(DELAY_S), str(FAIL_EVERY)),
     ):
         poor = Registry(address, wanted.store)
         rivals = [our_collect(place, wanted, poor)]
@@ -132,13 +132,15 @@ def open_line(place: Place, rate_bits: int = RATE_BITS) -> Iterator[Line]:
 
 
 @contextlib.contextmanager
-def _helper(place: Place, netns: str, *words: str) -> Iterator[None]:
+def helper(place: Place, netns: str, *words: str) -> Iterator[None]:
+    """benchmarks.relay with these words, in a namespace; ended after the block."""
     argv = [sys.executable, "-m", "benchmarks.relay", *words]
     with started(place, argv, place.work / "relay.log", netns):
         yield
 
 
-def _wait(line: Line, address: str) -> None:
+def wait_for(line: Line, address: str) -> None:
+    """Returns when somebody listens there, in the client's namespace."""
     host, _, port = address.rpartition(":")
     code = f"import socket; socket.create_connection(({host!r}, {port}), 2)"
     deadline = time.monotonic() + 10
