@@ -1,7 +1,7 @@
 """Ansible Vault files: the format every Ansible tool reads (``ansible-vault edit``).
 
-Ansible writes them. They are read here: every command opens the vault, and Ansible's modules take
-longer to load than all else that a command like ``load`` needs.
+Written and read here: every command opens the vault, and Ansible's modules take longer to load, and
+more memory, than all else that a command like ``load`` needs.
 https://docs.ansible.com/ansible-core/2.19/vault_guide/vault_using_encrypted_content.html#ansible-vault-payload-format-1-1-1-2
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from collections.abc import Mapping
 from hashlib import pbkdf2_hmac
 from pathlib import Path
+from secrets import token_bytes
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -29,7 +30,8 @@ PASSWORD_FILE_VARIABLE = "PERIMETER_VAULT_PASSWORD_FILE"  # noqa: S105 - a varia
 MAX_PASSWORD_BYTES = 4096
 _HEADER = re.compile(rb"\$ANSIBLE_VAULT;1\.[12];AES256(;[^;]*)?")
 _ITERATIONS = 10_000
-_KEY_BYTES, _COUNTER_BYTES = 32, 16
+_SALT_BYTES, _KEY_BYTES, _COUNTER_BYTES = 32, 32, 16
+_COLUMNS = 80
 
 
 def password_file(
@@ -69,9 +71,16 @@ def read_password(path: Path) -> bytes:
 
 def encrypt(data: bytes, password: bytes) -> bytes:
     """``data`` as an Ansible Vault file."""
-    from ansible.parsing.vault import VaultLib, VaultSecret
-
-    return bytes(VaultLib([("default", VaultSecret(password))]).encrypt(data))
+    salt = token_bytes(_SALT_BYTES)
+    cipher_key, mac_key, counter = _keys(password, salt)
+    padding = PKCS7(8 * _COUNTER_BYTES).padder()
+    sealing = Cipher(AES(cipher_key), CTR(counter)).encryptor()
+    sealed = sealing.update(padding.update(data) + padding.finalize()) + sealing.finalize()
+    mac = HMAC(mac_key, SHA256())
+    mac.update(sealed)
+    packed = hexlify(b"\n".join(hexlify(part) for part in (salt, mac.finalize(), sealed)))
+    lines = [packed[start : start + _COLUMNS] for start in range(0, len(packed), _COLUMNS)]
+    return b"\n".join([b"$ANSIBLE_VAULT;1.1;AES256", *lines, b""])
 
 
 def decrypt(data: bytes, password: bytes, path: Path) -> bytes:
@@ -93,12 +102,17 @@ def _open(data: bytes, password: bytes) -> bytes:
         raise ValueError("not an Ansible Vault of AES256")
     packed = unhexlify(b"".join(line.strip() for line in lines))
     salt, mac, sealed = (unhexlify(part) for part in packed.split(b"\n", 2))
-    keys = pbkdf2_hmac("sha256", password, salt, _ITERATIONS, 2 * _KEY_BYTES + _COUNTER_BYTES)
-    cipher_key, mac_key = keys[:_KEY_BYTES], keys[_KEY_BYTES : 2 * _KEY_BYTES]
+    cipher_key, mac_key, counter = _keys(password, salt)
     check = HMAC(mac_key, SHA256())
     check.update(sealed)
     check.verify(mac)
-    opening = Cipher(AES(cipher_key), CTR(keys[2 * _KEY_BYTES :])).decryptor()
+    opening = Cipher(AES(cipher_key), CTR(counter)).decryptor()
     unpadding = PKCS7(8 * _COUNTER_BYTES).unpadder()
     padded = opening.update(sealed) + opening.finalize()
     return unpadding.update(padded) + unpadding.finalize()
+
+
+def _keys(password: bytes, salt: bytes) -> tuple[bytes, bytes, bytes]:
+    """The cipher's key, the seal's key, and where the cipher's counter begins."""
+    keys = pbkdf2_hmac("sha256", password, salt, _ITERATIONS, 2 * _KEY_BYTES + _COUNTER_BYTES)
+    return keys[:_KEY_BYTES], keys[_KEY_BYTES : 2 * _KEY_BYTES], keys[2 * _KEY_BYTES :]

@@ -33,6 +33,12 @@ def test_a_vault_with_a_label_and_windows_line_ends_is_opened() -> None:
     assert decrypt(sealed.replace(b"\n", b"\r\n"), b"word", WHERE) == b"the data"
 
 
+def test_a_vault_looks_as_ansible_writes_it() -> None:
+    ours, theirs = encrypt(b"x" * 500, b"word"), ansible(b"word").encrypt(b"x" * 500)
+    assert [len(line) for line in ours.split(b"\n")] == [len(one) for one in theirs.split(b"\n")]
+    assert encrypt(b"x", b"word") != encrypt(b"x", b"word")
+
+
 def test_another_password_opens_nothing() -> None:
     with pytest.raises(TrustError, match="wrong password, or the file is damaged"):
         decrypt(encrypt(b"data", b"right"), b"wrong", WHERE)
