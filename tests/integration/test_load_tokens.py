@@ -122,9 +122,19 @@ def test_a_token_server_that_is_busy_is_asked_again(stand: Stand, bundle: Verifi
     assert fill(endpoint, bundle) > 0
 
 
-def test_the_password_goes_to_no_token_server_without_tls(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "http://127.0.0.1:9/token",
+        "https://localhost:port/token",
+        "https://[half/token",
+        "ftp://localhost/token",
+        "/token",
+    ],
+)
+def test_the_password_goes_to_no_token_server_without_tls(tmp_path: Path, realm: str) -> None:
     registry = Distribution(tmp_path / "registry")
-    registry.token_realm = "http://127.0.0.1:9/token"
+    registry.token_realm = realm
     with registry:
         endpoint = RegistryEndpoint.parse(
             "n1",

@@ -33,7 +33,7 @@ http:
 _TLS = "  tls: {{certificate: {folder}/tls.crt, key: {folder}/tls.key, minimumtls: tls1.2}}\n"
 _LOGIN = "auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
 _TOKEN = (
-    "auth: {{token: {{realm: {realm}, service: registry, issuer: test,"
+    "auth: {{token: {{realm: '{realm}', service: registry, issuer: test,"
     " rootcertbundle: {folder}/root.crt}}}}\n"
 )
 _SPARSE = "validation: {manifests: {indexes: {platforms: none}}}\n"

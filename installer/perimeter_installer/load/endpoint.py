@@ -33,7 +33,11 @@ class RegistryEndpoint:
 
         On this machine itself http will do.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:
+            parts = urlsplit("")
         plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
         known = parts.scheme == "https" or plain
         if not known or not parts.hostname or parts.query or parts.fragment or parts.username:

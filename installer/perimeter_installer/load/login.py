@@ -94,10 +94,15 @@ class Login:
         return False
 
     def _renew(self, server: _Server, scopes: Scopes) -> str:
-        what = "log in"
-        parts = urlsplit(server.realm)
+        try:
+            parts = urlsplit(server.realm)
+            origin = RegistryEndpoint.parse(
+                "the token server", f"{parts.scheme}://{parts.netloc}", ca_pem=self._endpoint.ca_pem
+            )
+        except (InputError, ValueError) as error:
+            raise refusals.open_token_server(self._endpoint, server.realm[:200]) from error
         if urlsplit(self._endpoint.url).scheme == "https" and parts.scheme != "https":
-            raise refusals.open_token_server(self._endpoint, f"{parts.scheme}://{parts.netloc}")
+            raise refusals.open_token_server(self._endpoint, origin.url)
         query = [("service", server.service)] if server.service else []
         query += [("scope", scope) for scope in scopes]
         joint = "&" if parts.query else "?"
@@ -105,12 +110,6 @@ class Login:
         headers = {"Accept": "application/json", "User-Agent": "perimeter-install"}
         if self._password:
             headers["Authorization"] = self._password
-        try:
-            origin = RegistryEndpoint.parse(
-                "the token server", f"{parts.scheme}://{parts.netloc}", ca_pem=self._endpoint.ca_pem
-            )
-        except InputError as error:
-            raise refusals.open_token_server(self._endpoint, parts.netloc) from error
         begin_s = self._clock()
         connections = Connections(origin)
         try:
@@ -125,6 +124,6 @@ class Login:
         token = read_token(body) if status == 200 else None
         if token is None:
             said = "(no token)" if status == 200 else refusals.answer_text(body)
-            raise refusals.refused(self._endpoint, what, status, said)
+            raise refusals.refused(self._endpoint, "log in", status, said)
         self._tokens[scopes] = (token.header, begin_s + token.life_s)
         return token.header
