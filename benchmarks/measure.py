@@ -31,6 +31,7 @@ class Run:
     status: int
     load: float  # average of the last minute, when it began
     said: str = ""  # the end of what it printed
+    disc_s: float = 0.0  # wall_s, and until what it wrote was on the disc
     problem: str = ""  # why the result does not count; empty when it does
 
     @property
@@ -43,6 +44,7 @@ class Run:
         return {
             "tool": self.tool,
             "wall_s": round(self.wall_s, 3),
+            "disc_s": round(self.disc_s, 3),
             "cpu_s": round(self.cpu_s, 3),
             "peak_bytes": self.peak_bytes,
             "status": self.status,

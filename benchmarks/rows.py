@@ -122,6 +122,11 @@ def share(name: str, value: float, whole: float, unit: str, goal: float, *, note
     )
 
 
+def for_reader(name: str, best: Compared, unit: str) -> Row:
+    """A row beside the best peer without a goal."""
+    return Row(name, best.ours, unit, "", ratio=best.ratio, peer=best.peer, best_peer=best.theirs)
+
+
 def refused(rounds: Sequence[Sequence[Run]]) -> Mapping[str, str]:
     """Why a tool's runs did not count, by its name."""
     return {

@@ -13,7 +13,7 @@ from benchmarks.peers import PEERS, Job, Peer
 from benchmarks.place import Place
 from benchmarks.profiled import Profile, profile
 from benchmarks.registry import Registry, serve
-from benchmarks.rows import Row, at_least, at_most, compare, refused
+from benchmarks.rows import Row, at_least, at_most, compare, for_reader, refused
 
 GB = 1e9
 
@@ -83,6 +83,9 @@ def collect(bench: Bench, wanted: ImageSet, *, tls: bool = False) -> None:
             at_least(f"{task}: CPU", cpu, "CPU-s/GB", 1.54, per=size, note="1.54 = 1 / 0.65"),
             at_most(f"{task}: CPU of ours", cpu[0].ours / size if cpu else 0.0, "CPU-s/GB", 1.0),
         ]
+        durable = compare(rounds, ours.NAME, "disc_s")
+        if durable:
+            rows.insert(1, for_reader(f"{task}: time until it is on the disc", durable[0], "s"))
         bench.keep(task, rounds, rows, rivals[0])
 
 
