@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perimeter_bundle.format.layout import BLOBS
-from perimeter_bundle.model.digest import Algorithm, Digest
+from perimeter_bundle.model.digest import Algorithm, Digest, is_digest
 from perimeter_bundle.registry.transfer import Verified
 
 _SHA256 = f"{BLOBS}/{Algorithm.SHA256.value}/"
@@ -131,11 +131,9 @@ def _believed(data: bytes, boot: str) -> dict[str, _Stamp]:
 
 
 def _is_blob(name: str) -> bool:
-    known = {member.value: member.hex_length for member in Algorithm}
     match name.split("/"):
-        case [folder, algorithm, hexadecimal] if folder == BLOBS and algorithm in known:
-            digits = set("0123456789abcdef")
-            return len(hexadecimal) == known[algorithm] and set(hexadecimal) <= digits
+        case [folder, algorithm, value] if folder == BLOBS:
+            return is_digest(f"{algorithm}:{value}")
     return False
 
 

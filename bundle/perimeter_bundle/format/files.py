@@ -7,6 +7,7 @@ and no symbolic link is ever followed.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from perimeter_bundle.model.errors import IntegrityError
 
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
+_USUAL_PATH = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Tree:
 
 def path_problem(path: str) -> str | None:
     """Why ``path`` may not stand in a bundle; None when it may."""
+    if _USUAL_PATH.fullmatch(path) and len(path) <= MAX_NAME_BYTES:
+        return None  # as every blob's: there are many
     encoded = path.encode("utf-8", "surrogateescape")
     parts = path.split("/")
     if any("\ud800" <= char <= "\udfff" for char in path):

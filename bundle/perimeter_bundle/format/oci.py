@@ -217,10 +217,13 @@ def _own_media_type(reader: Reader, document: Table, is_index: bool) -> str:
     return media_type
 
 
+_NOTHING = Digest.of_bytes(b"")
+
+
 def _read_descriptor(reader: Reader, table: Table, where: str) -> Descriptor:
     return Descriptor(
         media_type=reader.text(table, "mediaType", where),
-        digest=reader.value(table, "digest", where, Digest.parse, Digest.of_bytes(b"")),
+        digest=reader.value(table, "digest", where, Digest.parse, _NOTHING),
         size_bytes=reader.count(table, "size", where),
         platform=_read_platform(reader, table, where),
         annotations=_annotations(reader, table, where),
