@@ -114,8 +114,16 @@ class Request:
 Fault = Callable[[Request], tuple[int, dict[str, str]] | None]
 
 
+# the headers that are given for the registry's to an answer that passes
+Change = Callable[[Request, dict[str, str]], dict[str, str]]
+
+
+def _as_they_are(request: Request, headers: dict[str, str]) -> dict[str, str]:
+    return headers
+
+
 @contextmanager
-def proxy(port: int, fault: Fault) -> Iterator[str]:
+def proxy(port: int, fault: Fault, change: Change = _as_they_are) -> Iterator[str]:
     """Address of a plain HTTP proxy before a registry; ``fault`` answers before the body is read.
 
     That is how nginx refuses a body that is too large: it answers and closes.
@@ -144,8 +152,8 @@ def proxy(port: int, fault: Fault) -> Iterator[str]:
             given = far.getresponse()
             data = given.read()
             self.send_response(given.status)
-            for name, value in given.getheaders():
-                if name != "Connection":
+            for name, value in change(request, dict(given.getheaders())).items():
+                if name != "Connection" or value == "close":
                     self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":

@@ -15,6 +15,28 @@ from perimeter_bundle.model.errors import (
 from perimeter_installer.load.endpoint import RegistryEndpoint
 
 MAX_ANSWER_BYTES = 256 * 1024
+_LOOK_AT_THE_LOG = (
+    "look at the registry's log (perimeter's own: journalctl -u perimeter-registry), "
+    "and at that of a proxy before it; then load again: it goes on"
+)
+_ANOTHER_SERVER = (
+    "is registry.url the registry's own address? A proxy or a login page answers there"
+)
+_TOO_LARGE = (
+    "a proxy before the registry takes no request that large: let it "
+    "(nginx: client_max_body_size 0), then load again: it goes on"
+)
+_NOT_HERE = (
+    "is registry.url the registry's own address, and is the project there that it names? "
+    "Harbor wants one to be made before"
+)
+_HINTS = {
+    301: _ANOTHER_SERVER,
+    302: _ANOTHER_SERVER,
+    303: _ANOTHER_SERVER,
+    404: _NOT_HERE,
+    413: _TOO_LARGE,
+}
 _NO_ROOM_SIGNS = ("no space left on device", '"Err":28', '"err":28', "disk quota exceeded")
 
 
@@ -64,7 +86,27 @@ def refused(
         "registry-refused",
         f"{endpoint.name} answered {status} to: {what}",
         context={**context, "tries": tries},
-        hint="look at the registry's log: journalctl -u perimeter-registry",
+        hint=_HINTS.get(status, _LOOK_AT_THE_LOG),
+    )
+
+
+def web_page(endpoint: RegistryEndpoint, what: str) -> NetworkError:
+    """Something that is no registry: a proxy's login, a portal."""
+    return NetworkError(
+        "registry-refused",
+        f"{endpoint.name} answered with a web page to: {what}",
+        context={"registry": endpoint.url},
+        hint=_ANOTHER_SERVER,
+    )
+
+
+def unplaced_upload(endpoint: RegistryEndpoint, what: str) -> NetworkError:
+    """An upload was opened, nobody knows where."""
+    return NetworkError(
+        "registry-refused",
+        f"{endpoint.name} opened an upload and did not say where (no Location): could not {what}",
+        context={"registry": endpoint.url},
+        hint="does a proxy before the registry remove headers?",
     )
 
 

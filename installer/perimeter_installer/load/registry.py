@@ -8,14 +8,17 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.client import HTTPResponse
 
 from perimeter_bundle.format.extent import Extent
+from perimeter_bundle.format.oci import MAX_MANIFEST_BYTES
 from perimeter_bundle.model.digest import Digest
+from perimeter_bundle.model.errors import InputError
 from perimeter_installer.load import refusals
 from perimeter_installer.load.body import OnSent
 from perimeter_installer.load.endpoint import RegistryEndpoint
 from perimeter_installer.load.upload import Habits, Upload, mount_query
-from perimeter_installer.load.wire import Wire
+from perimeter_installer.load.wire import Answer, Wire
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -23,6 +26,7 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class SparseIndexRefused(Exception):
@@ -52,31 +56,45 @@ class PushClient:
 
     def ping(self) -> None:
         """Returns when the registry answers and lets us in; raises a PerimeterError if not."""
-        self._wire.send("GET", "/v2/", "ask", expect=(200,))
+        answer = self._wire.send("GET", "/v2/", "ask for /v2/", expect=(200,))
+        # by the text and not by its type: some registries call their "true" a page
+        if answer.data.lstrip()[:1] == b"<":
+            raise refusals.web_page(self.endpoint, "ask for /v2/")
 
     def head_blob(self, name: str, digest: Digest) -> int | None:
-        """Size in bytes of a blob the registry holds in ``name``; None when it does not."""
+        """Size in bytes of a blob the registry holds in ``name``; None when it does not.
+
+        -1 when the registry does not say.
+        """
         path = f"/v2/{self.endpoint.repository(name)}/blobs/{digest}"
-        answer = self._wire.send("HEAD", path, f"look for {digest} of {name}", expect=(200, 404))
+        what = f"look for {digest} of {name}"
+        # 307: it is there, and kept elsewhere, where our login is not to go
+        answer = self._wire.send("HEAD", path, what, expect=(200, 307, 404))
         if answer.status == 404:
             return None
+        if answer.status == 307:
+            return -1
+        self._refuse_web_page(answer, what)
         length = answer.headers.get("Content-Length", "")
         return int(length) if length.isdigit() else -1
 
     def head_manifest(self, name: str, reference: str) -> Digest | None:
         """The digest a tag or digest resolves to in ``name``; None when the registry lacks it."""
         path = f"/v2/{self.endpoint.repository(name)}/manifests/{reference}"
-        answer = self._wire.send(
-            "HEAD",
-            path,
-            f"look for {name} {reference}",
-            expect=(200, 404),
-            headers={"Accept": ", ".join(MANIFEST_TYPES)},
-        )
+        what, accepts = f"look for {name} {reference}", {"Accept": ", ".join(MANIFEST_TYPES)}
+        answer = self._wire.send("HEAD", path, what, expect=(200, 404), headers=accepts)
         if answer.status == 404:
             return None
-        text = answer.headers.get("Docker-Content-Digest", "")
-        return Digest.parse(text) if text else None
+        self._refuse_web_page(answer, what)
+        try:
+            return Digest.parse(answer.headers.get("Docker-Content-Digest", ""))
+        except InputError:  # the header is not asked for by the specification
+            data = self._wire.read(path, what, _manifest_bytes, headers=accepts)
+            return None if data is None else Digest.of_bytes(data)
+
+    def _refuse_web_page(self, answer: Answer, what: str) -> None:
+        if answer.headers.get_content_type() in _PAGES:
+            raise refusals.web_page(self.endpoint, what)
 
     def mount_blob(self, name: str, digest: Digest, source: str) -> bool:
         """Whether the registry linked a blob it holds in ``source`` into ``name``, moving nothing.
@@ -87,7 +105,7 @@ class PushClient:
         path = f"/v2/{self.endpoint.repository(name)}/blobs/uploads/{query}"
         answer = self._wire.send("POST", path, f"mount {digest} into {name}", expect=(201, 202))
         if answer.status == 202 and "Location" in answer.headers:
-            location = self._wire.location(answer, name)
+            location = self._wire.location(answer, name, path)
             self._wire.send("DELETE", location, "close an upload", expect=(200, 204, 404, 405))
         return answer.status == 201
 
@@ -129,3 +147,8 @@ class PushClient:
         if "MANIFEST_BLOB_UNKNOWN" in text or "MANIFEST_UNKNOWN" in text:
             raise SparseIndexRefused(text[:500])
         raise refusals.refused(self.endpoint, f"store {name} {reference}", answer.status, text)
+
+
+def _manifest_bytes(answer: HTTPResponse) -> bytes:
+    # one byte more than there may be gives another digest
+    return answer.read(MAX_MANIFEST_BYTES + 1)

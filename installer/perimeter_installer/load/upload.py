@@ -3,7 +3,7 @@
 1. Small ones in a single POST where the registry takes that; Distribution does not, and says so.
 2. Others in one PUT, straight from the bundle.
 3. When that is cut or refused as too large: in parts, each asked for again where it was cut. What
-   had arrived stays there.
+   had arrived stays there. A registry that takes no parts is asked for 2 again.
 The registry checks the digest at the end of each, whatever the way.
 https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
 """
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 _BYTES = {"Content-Type": "application/octet-stream"}
 # a proxy's answers that a shorter request may not get
 _CUT_SHORT = frozenset({408, 413, 502, 504})
+# there is no such method here
+_NOT_DONE_HERE = frozenset({405, 501})
 _ARRIVED = re.compile(r"(?:bytes[ =])?0-(\d+)")
 
 
@@ -37,10 +39,15 @@ class Habits:
 
     chunk: ChunkSize = field(default_factory=ChunkSize)
     takes_single_post: bool = True
+    takes_parts: bool = True
 
 
 class _Cut(Exception):
     """The whole blob did not pass; parts of it may."""
+
+
+class _NoParts(Exception):
+    """The registry takes blobs whole only."""
 
 
 class Upload:
@@ -81,20 +88,32 @@ class Upload:
         there is no room, NetworkError after the retries, Cancelled.
         """
         check_extents(self._extents, self._size_bytes)
-        try:
-            if not self._habits.chunk.splits(self._size_bytes):
-                self._wire.retrying(self._what, self._send_whole, expect=(200, 201))
-                return self._is_linked
-        except _Cut:
-            log.info("%s: %s was cut; on in parts", self._wire.endpoint.name, self._what)
+        if self._passes_whole():
+            return self._is_linked
         try:
             self._send_in_parts()
+        except _NoParts:
+            log.info("%s takes no parts; %s again, whole", self._wire.endpoint.name, self._what)
+            self._habits.takes_parts = False
+            self._give_up_whole(False)
+            self._passes_whole()
         except BaseException:
             self._abandon()
             raise
         return self._is_linked
 
     # ------------------------------------------------------------------ 1, 2: whole
+
+    def _passes_whole(self) -> bool:
+        """False when it may pass in parts only."""
+        if self._habits.takes_parts and self._habits.chunk.splits(self._size_bytes):
+            return False
+        try:
+            self._wire.retrying(self._what, self._send_whole, expect=(201,))
+        except _Cut:
+            log.info("%s: %s was cut; on in parts", self._wire.endpoint.name, self._what)
+            return False
+        return True
 
     def _send_whole(self) -> Answer:
         answer = self._post_whole() or self._open()
@@ -138,7 +157,7 @@ class Upload:
     def _give_up_whole(self, is_cut: bool, *, refused: bool = False) -> None:
         """Clears up after a try that failed; raises _Cut when parts may pass."""
         self._count_as(0)
-        if is_cut and self._size_bytes > retry.SMALLEST_CHUNK_BYTES:
+        if is_cut and self._habits.takes_parts and self._size_bytes > retry.SMALLEST_CHUNK_BYTES:
             self._was_cut = not refused
             self._habits.chunk.cut(self._size_bytes, refused=refused)
             raise _Cut
@@ -201,12 +220,14 @@ class Upload:
             tries.wait_after_silence(error)
             return self._ask_arrived()
         if answer.status in (202, 204):
-            self._location = self._wire.location(answer, self._name)
+            self._location = self._wire.location(answer, self._name, self._location)
             chunk.passed(size)
             return _arrived(answer, start + size)
         if answer.status == 404:
             self._location = ""
             return None
+        if answer.status in _NOT_DONE_HERE:
+            raise _NoParts
         refused = answer.status == 413
         if answer.status in _CUT_SHORT:
             chunk.cut(size, refused=refused)
@@ -226,7 +247,7 @@ class Upload:
             if answer.status >= 400:
                 self._location = ""
                 return None
-            self._location = self._wire.location(answer, self._name)
+            self._location = self._wire.location(answer, self._name, self._location)
             arrived = _arrived(answer, 0)
             if arrived == before or not self._was_cut:
                 return arrived
@@ -247,7 +268,9 @@ class Upload:
         return answer
 
     def _opened(self, answer: Answer) -> None:
-        self._location = self._wire.location(answer, self._name)
+        if "Location" not in answer.headers:
+            raise refusals.unplaced_upload(self._wire.endpoint, self._what)
+        self._location = self._wire.location(answer, self._name, self._uploads)
         least = answer.headers.get("OCI-Chunk-Min-Length", "")
         self._least_part_bytes = int(least) if least.isdecimal() else 0
 
@@ -263,7 +286,7 @@ class Upload:
     def _close_or_find(self) -> Answer:
         """Closes the upload; where only the answer was lost, the blob is there."""
         answer = self._close(None, 0)
-        if answer.status == 404:
+        if answer.status in (200, 404):  # 201 is the answer to a blob that was stored
             return self._wire.once("HEAD", self._blob, {})
         return answer
 

@@ -141,6 +141,7 @@ class Wire:
         use: Callable[[http.client.HTTPResponse], Result],
         *,
         method: str = "GET",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Result | None:
         """What ``use`` makes of an answer 200 as it comes in; None for 404. Tried as ``send``."""
         results: list[Result] = []
@@ -149,7 +150,10 @@ class Wire:
             if self.cancelled.is_set():
                 raise Cancelled
             with self.connections.exchange(
-                method, path, {**self._headers, **login}, timeout_s=retry.READ_TIMEOUT_S
+                method,
+                path,
+                {**self._headers, **login, **headers},
+                timeout_s=retry.READ_TIMEOUT_S,
             ) as response:
                 if response.status != 200:
                     return _whole(response)
@@ -178,16 +182,19 @@ class Wire:
                     return
                 if not gone:
                     if status.status == 204:
-                        location = self.location(status, name)
+                        location = self.location(status, name, location)
                     ask("DELETE", location)
                 time.sleep(retry.CLEANUP_WAIT_S)
         except (*LINE_FAILURES, NetworkError) as error:
             log.info("%s keeps a half upload for some days: %s", self.endpoint.name, error)
 
-    def location(self, answer: Answer, name: str) -> str:
-        """Where an upload goes on; raises NetworkError[registry-redirect] for another host."""
+    def location(self, answer: Answer, name: str, asked: str) -> str:
+        """Where an upload goes on after the answer to ``asked``: there, when nothing is said.
+
+        Raises NetworkError[registry-redirect] for another host.
+        """
         location = answer.headers.get("Location", "")
-        target = self.target(location)
+        target = self.target(location, asked)
         if target is None:
             found = urlsplit(location)
             raise refusals.redirected(self.endpoint, name, f"{found.scheme}://{found.netloc}")

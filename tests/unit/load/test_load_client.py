@@ -276,3 +276,14 @@ def test_waits_as_long_as_the_registry_asks_within_reason(asked: str, seconds: f
     client = ScriptedClient([answer(429, Retry_After=asked), answer(200)])
     client.ping()
     assert client.waits == [max(seconds, retry.BY_STATUS[429].wait_before(2))]
+
+
+def test_a_portal_that_answers_with_a_page_is_no_registry() -> None:
+    client = ScriptedClient([answer(200, b"\n<!doctype html><title>Log in</title>")])
+    with pytest.raises(NetworkError, match="answered with a web page to: ask for /v2/") as raised:
+        client.ping()
+    assert "login page" in (raised.value.hint or "")
+
+
+def test_a_registry_that_calls_its_answer_a_page_is_one_all_the_same() -> None:
+    ScriptedClient([answer(200, b"true", Content_Type="text/html; charset=utf-8")]).ping()
