@@ -75,11 +75,13 @@ def _measure(place: Place, asked: argparse.Namespace, say: Callable[[str], None]
         facts = _facts(bench, versions, main_set, time.monotonic() - begin)
         report.write_results(asked.out / "results.json", bench.rows, facts)
         title = f"perimeter beside the best of crane, skopeo, regctl, oras; others used {busy:.0%}"
+        name = "large" if asked.large else "table"
         about = _about(versions, main_set, asked.pairs, busy)
         for folder in (asked.out, DOCS) if asked.docs else (asked.out,):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "table.md").write_text(report.markdown(bench.rows, bench.profiles, about))
-            (folder / "benchmarks.svg").write_text(report.picture(bench.rows, title))
+            table = report.markdown(bench.rows, bench.profiles, about)
+            (folder / f"{name}.md").write_text(table)
+            (folder / f"{name}.svg").write_text(report.picture(bench.rows, title))
         report.print_table(bench.rows, bench.profiles, Console(file=sys.stdout, width=150))
 
 

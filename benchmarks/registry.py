@@ -29,7 +29,6 @@ version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {store}, maxthreads: 200}}
-  cache: {{blobdescriptor: inmemory}}
   delete: {{enabled: true}}
 http:
   addr: {address}

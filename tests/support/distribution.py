@@ -24,7 +24,6 @@ version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {data}}}
-  cache: {{blobdescriptor: inmemory}}
   delete: {{enabled: true}}
 http:
   addr: 127.0.0.1:{port}

@@ -3,9 +3,10 @@
 The largest first keeps the last minute short: a small one never waits alone for a big one that
 began late. Small ones have places of their own, and more of them: they wait for answers, not for
 the line. With no small one left, a few of those places take middling ones, the least first. A
-transfer that pauses because its host asked for it, or does not answer, gives its place to one for
-another host; its own host gets no new transfers until it goes on. The first
-final error stops new work and wakes what runs; part files stay usable.
+transfer that pauses because its host asked for it, does not answer, or failed it again, gives its
+place to one for another host; its own host gets no new transfers until it goes on. After a first
+mishap a transfer waits in its place: a host that fails one request in fifty is still at work. The
+first final error stops new work and wakes what runs; part files stay usable.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -69,6 +70,8 @@ RETRY_TABLE: Mapping[FailureKind, RetryRule] = {
     ),
     FailureKind.SERVER: RetryRule(5, 1, 30, "the server has a problem of its own; try later"),
 }
+# a host that does not answer, or asks for patience, would treat other transfers alike
+_OF_THE_HOST = frozenset({FailureKind.CONNECT, FailureKind.THROTTLED})
 
 
 class Failure(Exception):
@@ -144,7 +147,10 @@ class Retrier:
                 pause_s = max(pause_s, asked_s)
             note = f"{attempted}: {failure.found}; trying again in {pause_s:.0f} s"
             self.on_event(Event(EventKind.NOTE, task or attempted, note))
-            with self.stop.pausing():
+            # a first mishap may be this transfer's alone; what comes again is its host's
+            is_lone = sum(counts.values()) == 1 and asked_s is None
+            is_quiet = is_lone and failure.kind not in _OF_THE_HOST
+            with nullcontext() if is_quiet else self.stop.pausing():
                 self.clock.sleep(self.stop, pause_s)
 
     def _final(self, attempted: str, failure: Failure, attempts: int) -> NetworkError:

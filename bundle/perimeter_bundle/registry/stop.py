@@ -51,7 +51,7 @@ class Stop:
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
-        """A pause of this thread before it tries again; whoever watches hears of both ends."""
+        """A pause for the sake of a host; whoever watches hears of both ends."""
         watchers = list(self._watchers)
         for watch in watchers:
             watch(True)

@@ -193,3 +193,32 @@ def test_who_watches_hears_when_a_pause_begins_and_ends() -> None:
     with stop.watching(lambda begins: heard.append("pauses" if begins else "goes on")):
         Retrier(clock, stop).run("fetching", action)
     assert heard == ["asked", "pauses", "sleeps", "goes on", "asked"]
+
+
+@pytest.mark.parametrize(
+    ("failures", "heard"),
+    [
+        ([Failure(FailureKind.SERVER, "503")], 0),
+        ([Failure(FailureKind.TRUNCATED, "cut")], 0),
+        ([Failure(FailureKind.SERVER, "503"), Failure(FailureKind.SERVER, "503")], 1),
+        ([Failure(FailureKind.BROKEN, "cut"), Failure(FailureKind.TIMEOUT, "silence")], 1),
+        ([Failure(FailureKind.SERVER, "503", retry_after_s=3)], 1),
+        ([Failure(FailureKind.CONNECT, "refused")], 1),
+    ],
+    ids=["one 503", "one cut", "503 again", "another mishap", "asked to wait", "not there"],
+)
+def test_a_first_mishap_is_the_transfers_own_and_what_comes_again_is_the_hosts(
+    failures: list[Failure], heard: int
+) -> None:
+    stop, pauses = Stop(), list[bool]()
+    answers = iter([*failures, None])
+
+    def action() -> None:
+        failure = next(answers)
+        if failure:
+            raise failure
+
+    clock = Clock(sleep=lambda _stop, _seconds: None)
+    with stop.watching(pauses.append):
+        Retrier(clock, stop).run("fetching", action)
+    assert pauses == [True, False] * heard
