@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.bundles import make_bundle
 from tests.support.lying_server import Lie, LyingServer
 
+from perimeter_bundle.format.volumes.copying import BUFFER_BYTES as COPIED_AT_ONCE
+from perimeter_bundle.format.volumes.pack import PackRequest, pack
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.registry.part_file import (
     BUFFER_BYTES,
@@ -96,7 +99,7 @@ def run_in(script: str, folder: Path, words: list[str]) -> subprocess.CompletedP
         (folder / name).mkdir()
     return subprocess.run(
         ["unshare", "--mount", "sh", "-ec", script, "sh", str(folder), *words],
-        env={**os.environ, "PYTHONPATH": "bundle"},
+        env={**os.environ, "PYTHONPATH": "bundle:installer"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -119,6 +122,27 @@ def test_every_size_arrives_on(server: LyingServer, tmp_path: Path, kind: str) -
     # each once, and the one that was cut once more
     asked = sorted(seen.path for seen in server.seen)
     assert asked == sorted([*(f"/{n}" for n in range(len(BLOBS))), f"/{len(BLOBS) - 1}"])
+
+
+@needs_root
+@pytest.mark.parametrize("kind", MAKE)
+def test_volumes_are_unpacked_byte_for_byte_on(tmp_path: Path, kind: str) -> None:
+    made, disc = tmp_path / "made", tmp_path / "disc"
+    for folder in (made, disc):
+        folder.mkdir()
+    bundle = make_bundle(made)
+    for more in (-1, 0, 1, 4096, 5 * COPIED_AT_ONCE + 4099):  # the last one is cut in pieces
+        data = random.Random(more).randbytes(COPIED_AT_ONCE + more)
+        bundle.file(f"blobs/sha256/{Digest.of_bytes(data).hex}").write_bytes(data)
+    bundle.reseal()
+    report = pack(PackRequest(bundle.root, made / "volumes", 3 * COPIED_AT_ONCE + 100_000))
+    assert any(member.piece for one in report.volumes for member in one.listing.members)
+    words = [sys.executable, "-c", "from perimeter_installer.cli.main import main; main()"]
+    words += ["unpack", str(made / "volumes"), "--trust", str(bundle.public_key)]
+    words += ["--out", str(disc / "m" / "out")]
+    script = f'{MAKE[kind]}; cd "$PWD"; shift; "$@"; diff -r {disc}/m/out {bundle.root}'
+    done = run_in(script, disc, words)
+    assert done.returncode == 0, done.stderr + done.stdout
 
 
 @needs_root

@@ -9,6 +9,7 @@ ALIGNMENT_BYTES.
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 from pathlib import Path
@@ -35,3 +36,13 @@ def open_direct(path: Path, flags: int, mode: int = 0o644) -> tuple[int, bool]:
         if error.errno != errno.EINVAL:
             raise
     return os.open(path, flags, mode), False
+
+
+def go_through_the_cache(descriptor: int) -> bool:
+    """Takes O_DIRECT from an open file, for its last block or where such a write is refused.
+
+    False when it had none.
+    """
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+    return bool(flags & os.O_DIRECT)

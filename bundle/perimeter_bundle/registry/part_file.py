@@ -18,7 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perimeter_bundle.format.aligned import ALIGNMENT_BYTES, aligned_buffer, open_direct
+from perimeter_bundle.format.aligned import (
+    ALIGNMENT_BYTES,
+    aligned_buffer,
+    go_through_the_cache,
+    open_direct,
+)
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError
 from perimeter_bundle.registry.retry import MIB
@@ -160,8 +165,7 @@ class PartFile:
                 self._go_through_the_cache()
 
     def _go_through_the_cache(self) -> None:
-        flags = fcntl.fcntl(self.descriptor, fcntl.F_GETFL)
-        fcntl.fcntl(self.descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+        go_through_the_cache(self.descriptor)
         self.is_direct = False
 
 

@@ -5,6 +5,7 @@ Each run has a place of its own in its target, so the order in which they are do
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -15,6 +16,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from perimeter_bundle.format.aligned import (
+    ALIGNMENT_BYTES,
+    aligned_buffer,
+    go_through_the_cache,
+    open_direct,
+)
 from perimeter_bundle.format.disc import disc_error
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import unreadable
@@ -123,7 +130,7 @@ _buffers = threading.local()
 def _copy(run: Run, progress: Progress) -> Digest | IntegrityError:
     hasher = hashlib.sha256()
     offset = run.target_offset
-    target = _open_target(run.target)
+    target = _open_target(run)
     try:
         for extent in run.source:
             try:
@@ -157,24 +164,35 @@ def _copy(run: Run, progress: Progress) -> Digest | IntegrityError:
 def _buffer() -> memoryview:
     view: memoryview | None = getattr(_buffers, "view", None)
     if view is None:
-        view = _buffers.view = memoryview(bytearray(BUFFER_BYTES))
+        view = _buffers.view = memoryview(aligned_buffer(BUFFER_BYTES))
     return view
 
 
-def _open_target(target: Path | None) -> int | None:
-    if target is None:
+def _open_target(run: Run) -> int | None:
+    """Past the page cache where the whole target is one large run: the rest is not aligned."""
+    if run.target is None:
         return None
+    flags = os.O_WRONLY | os.O_CREAT
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(target, flags, 0o644)
+        if run.target_offset == 0 and run.size_bytes >= BUFFER_BYTES:
+            return open_direct(run.target, flags)[0]
+        return os.open(run.target, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise disc_error(target, error) from error
+        raise disc_error(run.target, error) from error
 
 
 def _write(descriptor: int, data: memoryview, offset: int, target: Path | None) -> None:
     try:
         while data:
-            written = os.pwrite(descriptor, data, offset)
+            if len(data) % ALIGNMENT_BYTES or offset % ALIGNMENT_BYTES:
+                go_through_the_cache(descriptor)
+            try:
+                written = os.pwrite(descriptor, data, offset)
+            except OSError as error:
+                # some file systems take the flag and refuse the write
+                if error.errno != errno.EINVAL or not go_through_the_cache(descriptor):
+                    raise
+                continue
             data, offset = data[written:], offset + written
     except OSError as error:
         raise disc_error(target or Path(), error) from error
