@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+_BLOCK_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Lie:
@@ -67,6 +69,9 @@ class LyingServer:
         self.auth_scheme = ""  # "", "bearer", "basic"
         self.valid_tokens: set[str] = set()
         self.tokens_given = 0
+        self.pause_s = 0.0  # after each block of a body: a slow line
+        self.sent_bytes = 0  # of bodies
+        self.connections = 0  # open now
         self.stalled = threading.Event()  # set when a request has been left waiting
         self.closing = threading.Event()
         self._lock = threading.Lock()
@@ -146,6 +151,18 @@ class _Handler(BaseHTTPRequestHandler):
     owner: LyingServer
     protocol_version = "HTTP/1.1"
 
+    def setup(self) -> None:
+        with self.owner._lock:
+            self.owner.connections += 1
+        super().setup()
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            with self.owner._lock:
+                self.owner.connections -= 1
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: tests look at ``seen``."""
 
@@ -209,12 +226,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
             return
         limits = [limit for limit in (lie.cut_after, lie.stall_after) if limit is not None]
-        self.wfile.write(data[: min(limits)] if limits else data)
-        self.wfile.flush()
+        self._send(data[: min(limits)] if limits else data)
         if lie.stall_after is not None:
             self._stall()
         elif lie.cut_after is not None or len(data) != int(headers.get("Content-Length", 0) or 0):
             self.close_connection = True
+
+    def _send(self, data: bytes) -> None:
+        for start in range(0, len(data), _BLOCK_BYTES):
+            block = data[start : start + _BLOCK_BYTES]
+            self.wfile.write(block)
+            self.owner.sent_bytes += len(block)
+            if self.owner.pause_s:
+                self.owner.closing.wait(self.owner.pause_s)
 
     def _honest(self, path: str, lie: Lie) -> tuple[int, bytes, dict[str, str]]:
         served = self.owner.files.get(path)

@@ -232,7 +232,12 @@ def short_reason(error: BaseException) -> str:
     while isinstance(error.__cause__ or error.__context__, OSError):
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, OSError) and error.strerror:
-        return f"{type(error).__name__}: {error.strerror}"
+        return error.strerror
     if isinstance(error, http_errors.IncompleteRead | http.client.IncompleteRead):
         return f"the connection ended {error.expected or 'some'} bytes early"
+    cause = error.__cause__ or error.__context__ or error
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
+    if isinstance(cause, http.client.BadStatusLine | http.client.LineTooLong):
+        return "what came is no answer of a web server"
     return type(error).__name__

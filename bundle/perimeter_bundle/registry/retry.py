@@ -145,7 +145,7 @@ class Retrier:
             pause_s = rule.pause_s(counts[failure.kind], self.clock.random())
             if asked_s is not None:
                 pause_s = max(pause_s, asked_s)
-            note = f"{attempted}: {failure.found}; trying again in {pause_s:.0f} s"
+            note = f"{attempted}: {failure.found}; trying again in {pause_s:.1f} s"
             self.on_event(Event(EventKind.NOTE, task or attempted, note))
             # a first mishap may be this transfer's alone; what comes again is its host's
             is_lone = sum(counts.values()) == 1 and asked_s is None
@@ -157,7 +157,7 @@ class Retrier:
         asked_s = failure.retry_after_s or 0
         hint = self.table[failure.kind].hint
         if asked_s > RETRY_AFTER_LIMIT_S:
-            hint = f"the server asks to come back in {asked_s:.0f} s"
+            hint = f"the server asks to come back in {asked_s:.0f} s; {hint}"
         plural = "attempt" if attempts == 1 else "attempts"
         return NetworkError(
             failure.kind.value,

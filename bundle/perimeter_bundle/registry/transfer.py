@@ -39,6 +39,9 @@ from perimeter_bundle.registry.retry import MIB, Failure, FailureKind, Retrier
 
 EVENT_EVERY_BYTES = 4 * MIB
 EVENT_EVERY_S = 1.0  # a slow host must not look like one that sends nothing
+_OTHER_BYTES = (
+    "a proxy may be rewriting downloads, or the server changed it; try a mirror (--mirror)"
+)
 
 # Opens the source with these headers. Statuses 200, 206 and 416 come back; Failure or a final
 # error is raised for others.
@@ -168,8 +171,9 @@ def _fetch(
             context={
                 "expected": wanted.digest,
                 "found": f"{found} after {size} bytes",
+                **({"from": wanted.host} if wanted.host else {}),
             },
-            hint="a proxy may be rewriting downloads, or the server changed it; try a mirror",
+            hint=_OTHER_BYTES,
         )
     raise AssertionError("unreachable: the second round returns or raises")
 
@@ -248,9 +252,7 @@ def _refuse_other_size(answer: Answer, part: PartFile, wanted: Wanted) -> None:
                 "found": f"{whole} bytes of {answer.content_type or 'no type'}",
                 "from": shown_url(answer.url),
             },
-            hint="it is a web page: a proxy may want a login"
-            if is_page
-            else "a proxy may be rewriting downloads, or the server changed it; try a mirror",
+            hint="it is a web page: a proxy may want a login" if is_page else _OTHER_BYTES,
         )
 
 
@@ -271,7 +273,7 @@ def refuse_larger(size: int, limit: int, task: str, answer: Answer) -> None:
             "found": f"at least {size} bytes",
             "from": shown_url(answer.url),
         },
-        hint="a proxy may be rewriting downloads, or the server changed it; try a mirror",
+        hint=_OTHER_BYTES,
     )
 
 

@@ -103,14 +103,14 @@ class Transport:
             "not-https",
             f"{attempted}: refused to go on without TLS",
             context={"address": shown_url(url)},
-            hint="give an https mirror; a host can be allowed by name if nothing else works",
+            hint="fetch from a mirror with TLS: --mirror HOST=https://MIRROR",
         )
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, what: str
     ) -> Answer:
         self.stop.check()
-        with _translated(what):
+        with _translated(url, what):
             response = self._manager(url).request(
                 method,
                 url,
@@ -137,8 +137,11 @@ class Transport:
             raise NetworkError(
                 "content-encoding",
                 f"{what}: the answer is packed though it was asked for as it is",
-                context={"found": f"Content-Encoding: {encoding[:40]}"},
-                hint="a proxy is rewriting downloads; fetch from another mirror",
+                context={
+                    "found": f"Content-Encoding: {encoding[:40]}",
+                    "from": shown_url(answer.url),
+                },
+                hint="a proxy is rewriting downloads; fetch from another mirror (--mirror)",
             )
         if answer.status in (200, 206) or answer.status in accept:
             return answer
@@ -223,16 +226,17 @@ def _origin(url: str) -> tuple[str, str | None, int]:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translated(url: str, what: str) -> Iterator[None]:
+    host = _split(url).netloc.rpartition("@")[2]  # after redirects it may be any
     try:
         yield
     except http_errors.SSLError as error:
         if not tls.is_untrusted(error):
-            raise Failure(FailureKind.CONNECT, short_reason(error)) from error
+            raise Failure(FailureKind.CONNECT, f"{host}: {short_reason(error)}") from error
         raise NetworkError(
             "tls-untrusted",
             f"{what}: the server's certificate is not trusted",
-            context={"found": short_reason(error)},
+            context={"found": f"{host}: {short_reason(error)}"},
             hint="name the file with the certificate authority: --ca-file",
         ) from error
     except (
@@ -240,10 +244,10 @@ def _translated(what: str) -> Iterator[None]:
         http_errors.NewConnectionError,
         http_errors.ProxyError,
     ) as error:
-        raise Failure(FailureKind.CONNECT, short_reason(error)) from error
+        raise Failure(FailureKind.CONNECT, f"{host}: {short_reason(error)}") from error
     except http_errors.ReadTimeoutError as error:
-        raise Failure(FailureKind.TIMEOUT, "no answer came in time") from error
+        raise Failure(FailureKind.TIMEOUT, f"{host}: no answer came in time") from error
     except (http_errors.LocationParseError, http_errors.URLSchemeUnknown) as error:
         raise NetworkError("bad-address", f"{what}: not an address") from error
     except (http_errors.HTTPError, OSError) as error:
-        raise Failure(FailureKind.BROKEN, short_reason(error)) from error
+        raise Failure(FailureKind.BROKEN, f"{host}: {short_reason(error)}") from error

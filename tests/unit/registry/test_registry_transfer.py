@@ -283,7 +283,7 @@ def test_gives_up_on_a_server_that_stalls(server: LyingServer, target: Path) -> 
     with pytest.raises(NetworkError) as caught:
         fetch(server, target, read_timeout_s=0.05)
     assert caught.value.code == "timed-out"
-    assert caught.value.context["found"] == "no answer came in time"
+    assert caught.value.context["found"] == f"{server.host}: no answer came in time"
 
 
 def test_a_server_that_drips_counts_as_stalled(server: LyingServer, target: Path) -> None:

@@ -238,3 +238,27 @@ def test_a_length_that_is_none_does_not_break_reading(server: LyingServer, lengt
         assert get(transport(server), f"{server.url}/file") == b"hello"
     except Failure as failure:
         assert failure.kind is FailureKind.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("lie", "found"),
+    [
+        (Lie(close_at_once=True), "the connection was closed without an answer"),
+        (Lie(raw=b"\x00 no web server\r\n\r\n"), "what came is no answer of a web server"),
+    ],
+)
+def test_what_a_host_did_instead_of_answering_is_said_in_words_with_its_name(
+    server: LyingServer, lie: Lie, found: str
+) -> None:
+    server.lie("/file", lie)
+    transport = Recorder().transport(loopback_settings(server))
+    with pytest.raises(Failure) as caught:
+        transport.open("GET", server.serve("/file", b"data"))
+    assert str(caught.value) == f"{server.host}: {found}"
+
+
+def test_the_host_of_a_redirect_that_nobody_can_reach_is_named(server: LyingServer) -> None:
+    server.lie("/file", Lie(status=307, headers={"Location": "https://127.0.0.1:1/file"}))
+    transport = Recorder().transport(loopback_settings(server))
+    with pytest.raises(Failure, match=r"^127\.0\.0\.1:1: Connection refused$"):
+        transport.open("GET", server.serve("/file", b"data"))
