@@ -72,7 +72,9 @@ def index_image(
     platforms: Sequence[str] = ("linux/amd64", "linux/arm64"), *, attestation: bool = True
 ) -> TestImage:
     """An image for several platforms that share one layer; buildx-like with an attestation."""
-    entries, manifests, blobs = [], {}, {}
+    entries: list[dict[str, object]] = []
+    manifests: dict[Digest, bytes] = {}
+    blobs: dict[Digest, bytes] = {}
     for platform in platforms:
         image = single_image(platform, (b"shared layer", f"layer for {platform}".encode()))
         os, architecture, *variant = platform.split("/")

@@ -3,8 +3,9 @@
 A line is appended when a blob has its name: path, size and what the file system says of it. After
 a SIGKILL the kernel still has every byte that was written, so lines of the same boot are believed.
 After a power cut only those are that stand before a ``flushed`` line, which is written once the
-whole file system was flushed. What is not believed is hashed again; nothing else depends on this
-file. docs/decisions/0010 has the reasons.
+whole file system was flushed. A disc that fails to flush leaves bytes in memory that it does not
+have: what was written since is ``doubted``, and read from the disc. What is not believed is hashed
+again; nothing else depends on this file. docs/decisions/0010 has the reasons.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Journal(Verified):
         self._root = root
         boot = boot or _boot_id()
         data = path.read_bytes() if path.exists() else b""
-        self._stamps = _believed(data, boot)
+        self._flushed, self._stamps = _believed(data, boot)
         self._descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
         )
@@ -82,10 +83,26 @@ class Journal(Verified):
 
     def flush(self) -> None:
         """Everything written so far is on the disc when this returns; raises OSError."""
-        flush_file_system(self._root)
+        try:
+            flush_file_system(self._root)
+        except OSError:
+            self._doubt()
+            raise
         with self._lock:
+            self._flushed = dict(self._stamps)
             self._append("flushed")
             os.fsync(self._descriptor)
+
+    def _doubt(self) -> None:
+        """Forgets what was added since the last flush, and has it read from the disc again."""
+        with self._lock:
+            doubted = [name for name in self._stamps if name not in self._flushed]
+            self._stamps = dict(self._flushed)
+            with suppress(OSError):
+                self._append("doubted")
+        for name in doubted:
+            with suppress(OSError):
+                _drop_from_memory(self._root / name)
 
     def close(self) -> None:
         """Nothing is added any more."""
@@ -110,8 +127,16 @@ def flush_file_system(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _believed(data: bytes, boot: str) -> dict[str, _Stamp]:
-    """What a journal proves in a system that was started as ``boot``."""
+def _drop_from_memory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def _believed(data: bytes, boot: str) -> tuple[dict[str, _Stamp], dict[str, _Stamp]]:
+    """What a journal says is flushed, and what it proves in a system started as ``boot``."""
     flushed: dict[str, _Stamp] = {}
     since: dict[str, _Stamp] = {}  # of the boot that is being read
     reading = ""
@@ -124,10 +149,12 @@ def _believed(data: bytes, boot: str) -> dict[str, _Stamp]:
                 reading = identifier
             case ["flushed"]:
                 flushed |= since
+            case ["doubted"]:
+                since = {}
             case ["blob", name, *numbers] if _is_blob(name) and len(numbers) == 4:
                 if all(text.isascii() and text.isdigit() for text in numbers):
                     since[name] = _Stamp(*map(int, numbers))
-    return flushed | since if reading == boot else flushed
+    return flushed, flushed | since if reading == boot else dict(flushed)
 
 
 def _is_blob(name: str) -> bool:

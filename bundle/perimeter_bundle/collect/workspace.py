@@ -22,7 +22,7 @@ from perimeter_bundle.format.strict_json import dump_object
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError
 from perimeter_bundle.model.lock import Lock
-from perimeter_bundle.registry.part_file import part_path
+from perimeter_bundle.registry.part_file import disc_hint, part_path
 from perimeter_bundle.terminal.text import human_bytes
 
 STATE_FORMAT = "perimeter-build/1"
@@ -181,5 +181,5 @@ def disc_errors(folder: Path) -> Iterator[None]:
         raise HostError(
             "disc-error",
             f"cannot read or write {error.filename or folder}: {error.strerror or error}",
-            hint="check the folder's owner, its permissions and the disc",
+            hint=disc_hint(error),
         ) from error

@@ -270,8 +270,18 @@ def host_error(
         "cannot-write",
         f"cannot write {task} to {folder}",
         context={"found": error.strerror or type(error).__name__},
-        hint="check the folder's owner, its permissions and the disc",
+        hint=disc_hint(error),
     )
+
+
+def disc_hint(error: OSError) -> str:
+    """What to do about a file that cannot be read or written."""
+    if error.errno == errno.EIO:
+        return (
+            "the disc or its cable fails (dmesg says more): take another --out, or run the same "
+            "command again when it is mended; what is not on the disc is fetched again"
+        )
+    return "check the folder's owner, its permissions and the disc"
 
 
 def transfer_error(error: OSError, target: Path, wanted: Wanted, bytes_done: int) -> HostError:

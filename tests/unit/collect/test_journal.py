@@ -130,3 +130,14 @@ def test_only_sha256_blobs_go_into_the_sums_unread(tmp_path: Path) -> None:
 def test_flushing_what_is_no_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
         flush_file_system(tmp_path / "gone")
+
+
+def test_what_a_disc_did_not_take_is_not_believed_even_in_the_same_boot(
+    tmp_path: Path, blob: Path
+) -> None:
+    journal = Journal(tmp_path, tmp_path / "journal", "one")
+    journal.add(blob)
+    assert blob in journal
+    with (tmp_path / "journal").open("a") as file:
+        file.write("doubted\n")
+    assert blob not in Journal(tmp_path, tmp_path / "journal", "one")
