@@ -23,10 +23,10 @@ from perimeter_bundle.collect.own_folder import OwnFolder
 from perimeter_bundle.collect.own_kustomization import is_kustomization, render_own_kustomization
 from perimeter_bundle.collect.reading import discover_component
 from perimeter_bundle.collect.upstream import open_upstream
-from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.discover.discover import discover as discover_objects
 from perimeter_bundle.discover.files import read_objects
 from perimeter_bundle.discover.values import Discovery
+from perimeter_bundle.format.disc import disc_errors
 from perimeter_bundle.model.errors import ExitStatus, InputError
 from perimeter_bundle.terminal.console import print_error, stderr_console
 from perimeter_bundle.terminal.options import Output, common_options

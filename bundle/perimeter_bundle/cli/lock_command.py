@@ -30,7 +30,7 @@ from perimeter_bundle.collect.compare import LockDifference, diff_locks
 from perimeter_bundle.collect.lock import lock_release, name_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
-from perimeter_bundle.collect.workspace import disc_errors
+from perimeter_bundle.format.disc import disc_errors
 from perimeter_bundle.format.files import write_file
 from perimeter_bundle.gobuild.kept import Kept
 from perimeter_bundle.gobuild.made import GoSettings

@@ -26,8 +26,8 @@ from perimeter_bundle.collect.against import plan_base, room_of_delta
 from perimeter_bundle.collect.plan import Plan, PlanItem, ask_upstream, plan_release
 from perimeter_bundle.collect.upstream import open_upstream
 from perimeter_bundle.collect.workload_images import workload_upstream
-from perimeter_bundle.collect.workspace import disc_errors
 from perimeter_bundle.format.base import Base
+from perimeter_bundle.format.disc import disc_errors
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.lock import Lock
 from perimeter_bundle.model.phases import CARRIED

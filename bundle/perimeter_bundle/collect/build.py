@@ -63,14 +63,13 @@ from perimeter_bundle.collect.wanted import wanted_charts, wanted_images, wanted
 from perimeter_bundle.collect.wheelhouse import download_wheels
 from perimeter_bundle.collect.workspace import (
     Workspace,
-    disc_errors,
     open_workspace,
     refuse_foreign,
-    refuse_without_room,
 )
 from perimeter_bundle.discover.stream import MAX_OBJECTS_BYTES
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.base import Base
+from perimeter_bundle.format.disc import disc_errors, refuse_without_room
 from perimeter_bundle.format.files import list_tree, read_file, write_file
 from perimeter_bundle.format.inventory import VerifiedInventory
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest
@@ -143,7 +142,8 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         left_out = not_fetched(base, lock, request.release)
         missing = workspace.missing_bytes(_sizes_to_fetch(lock, images, left_out))
         missing += sum(package.size_bytes for package in lock.packages)
-        refuse_without_room(request.out, missing + CONTENT_BYTES + BUILD_EXTRA_BYTES)
+        needed = missing + CONTENT_BYTES + BUILD_EXTRA_BYTES
+        refuse_without_room(request.out, needed, "the bundle")
         packed_here = _source_tasks(request, lock, upstream, workspace)
         packed_here += _chart_tasks(request, lock, upstream, workspace)
         pull_blobs(lock, images, upstream, workspace, on_event, packed_here, left_out)

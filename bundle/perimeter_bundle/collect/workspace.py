@@ -6,9 +6,6 @@ rest; ``.perimeter-build`` beside it marks the folder as one that is being built
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,13 +14,13 @@ from pathlib import Path
 
 from perimeter_bundle.collect.journal import Journal
 from perimeter_bundle.format import layout
+from perimeter_bundle.format.disc import alone_in, refuse_no_folder
 from perimeter_bundle.format.files import write_file
 from perimeter_bundle.format.strict_json import dump_object
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError, InputError
 from perimeter_bundle.model.lock import Lock
-from perimeter_bundle.registry.part_file import disc_hint, part_path
-from perimeter_bundle.terminal.text import human_bytes
+from perimeter_bundle.registry.part_file import part_path
 
 STATE_FORMAT = "perimeter-build/1"
 _STATE = "state.json"
@@ -106,19 +103,11 @@ def open_workspace(out: Path, lock: Lock, lock_bytes: bytes) -> Iterator[Workspa
     build = out / layout.BUILD_FOLDER
     try:
         (build / _WORK).mkdir(parents=True, exist_ok=True)
-        # the folder itself is locked: it stays when the work folder goes
-        descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise HostError(
             "cannot-write", f"cannot build in {out}: {error.strerror}", hint="choose another --out"
         ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HostError(
-                "busy", f"another build is at work in {out}", hint="wait for it, or end it"
-            ) from error
+    with alone_in(out, "build"):
         state = {
             "format": STATE_FORMAT,
             "release": lock.release,
@@ -131,14 +120,11 @@ def open_workspace(out: Path, lock: Lock, lock_bytes: bytes) -> Iterator[Workspa
             yield Workspace(out, journal)
         finally:
             journal.close()
-    finally:
-        os.close(descriptor)
 
 
 def refuse_foreign(out: Path) -> None:
     """Raises InputError[out-not-ours] unless ``out`` is absent, empty, or being built."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError("out-not-ours", f"{out} is not a folder", hint="choose another --out")
+    refuse_no_folder(out)
     names = {path.name for path in out.iterdir()} if out.exists() else set()
     foreign = sorted(names - _OURS)
     begun = layout.BUILD_FOLDER in names
@@ -151,35 +137,3 @@ def refuse_foreign(out: Path) -> None:
             context={"found": ", ".join(foreign[:5] or sorted(names)[:5])},
             hint="choose an empty folder",
         )
-
-
-def refuse_without_room(out: Path, needed_bytes: int) -> None:
-    """Raises HostError[no-room] when the file system of ``out`` has less than that free."""
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if needed_bytes > free:
-        raise HostError(
-            "no-room",
-            f"there is no room for the bundle in {out}",
-            context={"needed": human_bytes(needed_bytes), "free": human_bytes(free)},
-            hint="make room and run the same command again, or choose another --out",
-        )
-
-
-@contextmanager
-def disc_errors(folder: Path) -> Iterator[None]:
-    """Turns what the system says about files into HostError[no-room] or [disc-error]."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HostError(
-                "no-room",
-                f"there is no room left in {error.filename or folder}",
-                hint="make room and run the same command again: it goes on where it stopped",
-            ) from error
-        raise HostError(
-            "disc-error",
-            f"cannot read or write {error.filename or folder}: {error.strerror or error}",
-            hint=disc_hint(error),
-        ) from error

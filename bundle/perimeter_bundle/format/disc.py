@@ -1,17 +1,46 @@
-"""What a disc can say no to: no room before the first byte, no room or a fault in the middle."""
+"""A folder that is written to: one run at a time, room for it, and what its disc says no to."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perimeter_bundle.model.errors import HostError
+from perimeter_bundle.model.errors import HostError, InputError
 from perimeter_bundle.terminal.text import human_bytes
+
+
+def refuse_no_folder(path: Path) -> None:
+    """Raises InputError[out-not-ours] when something other than a folder bears that name."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise InputError("out-not-ours", f"{path} is not a folder", hint="choose another --out")
+
+
+@contextmanager
+def alone_in(folder: Path, who: str = "run") -> Iterator[None]:
+    """Holds the folder, made where it is not there, for this run.
+
+    Raises HostError[busy], InputError[out-not-ours] or OSError.
+    """
+    refuse_no_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # the folder itself: a lock file would be one more thing in it that is not ours to leave
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HostError(
+                "busy", f"another {who} is at work in {folder}", hint="wait for it, or end it"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def refuse_without_room(folder: Path, needed_bytes: int, what: str) -> None:
@@ -48,13 +77,23 @@ def disc_error(path: Path, error: OSError) -> HostError:
         return HostError(
             "file-too-large",
             f"the file system of {path} holds no file as large as this",
-            hint="FAT32 ends at 4 GiB: --volume-size 4G",
+            hint="FAT32 ends at 4 GiB: pack --volume-size 4G fits it; or choose another --out",
         )
     return HostError(
         "disc-error",
         f"cannot read or write {error.filename or path}: {error.strerror or error}",
-        hint="check the folder's owner, its permissions and the disc",
+        hint=disc_hint(error),
     )
+
+
+def disc_hint(error: OSError) -> str:
+    """What to do about a file that cannot be read or written."""
+    if error.errno == errno.EIO:
+        return (
+            "the disc or its cable fails (dmesg says more): take another --out, or run the same "
+            "command again when it is mended; what is not on the disc is fetched again"
+        )
+    return "check the folder's owner, its permissions and the disc"
 
 
 def flush_disc(folder: Path) -> None:

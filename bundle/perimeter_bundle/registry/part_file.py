@@ -24,6 +24,7 @@ from perimeter_bundle.format.aligned import (
     go_through_the_cache,
     open_direct,
 )
+from perimeter_bundle.format.disc import disc_hint
 from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import HostError
 from perimeter_bundle.registry.retry import MIB
@@ -272,16 +273,6 @@ def host_error(
         context={"found": error.strerror or type(error).__name__},
         hint=disc_hint(error),
     )
-
-
-def disc_hint(error: OSError) -> str:
-    """What to do about a file that cannot be read or written."""
-    if error.errno == errno.EIO:
-        return (
-            "the disc or its cable fails (dmesg says more): take another --out, or run the same "
-            "command again when it is mended; what is not on the disc is fetched again"
-        )
-    return "check the folder's owner, its permissions and the disc"
 
 
 def transfer_error(error: OSError, target: Path, wanted: Wanted, bytes_done: int) -> HostError:

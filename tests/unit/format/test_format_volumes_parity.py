@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -27,7 +30,7 @@ from perimeter_bundle.format.volumes.repair import repair
 from perimeter_bundle.format.volumes.stripes import Stripes
 from perimeter_bundle.format.volumes.unpack import unpack
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import InputError, IntegrityError
+from perimeter_bundle.model.errors import HostError, InputError, IntegrityError
 from perimeter_bundle.model.events import Event, EventKind, ignore_events
 
 CELL = 4096
@@ -263,3 +266,88 @@ def test_any_so_many_cells_give_the_others(data: int, parity: int) -> None:
         spare = random.sample(range(data, data + parity), len(lost))
         known = {p: c for p, c in everything.items() if p not in lost and (p < data or p in spare)}
         assert code.rebuild(known, lost) == [everything[place] for place in lost]
+
+
+def test_two_repairs_of_one_folder_are_refused(folder: Path) -> None:
+    (folder / "2026.11.v002.tar").unlink()
+    refused = []
+
+    def meanwhile(event: Event) -> None:
+        if (event.task, event.kind) == ("rebuild", EventKind.START) and not refused:
+            refused.append(True)
+            with pytest.raises(HostError) as caught:
+                repair(folder)
+            assert caught.value.code == "busy"
+
+    assert repair(folder, on_event=meanwhile).rebuilt
+    assert refused
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disc")
+def test_a_full_disc_while_repairing_is_named_and_the_rest_is_done_after_room_is_made(
+    made: tuple[SmallBundle, Path], folder: Path, tmp_path: Path
+) -> None:
+    good, lost = tree(made[1]), "2026.11.v002.tar"
+    (folder / lost).unlink()
+    disc = tmp_path / "disc"
+    disc.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disc)], check=True)
+    out, filler = disc / "out", disc / "filler"
+
+    def fill(event: Event) -> None:
+        """Takes the room away after it was found to be there."""
+        if (event.task, event.kind) == ("rebuild", EventKind.START):
+            filler.write_bytes(bytes(shutil.disk_usage(disc).free - 8_192))
+
+    try:
+        with pytest.raises(HostError) as caught:
+            repair(folder, out=out)
+        assert caught.value.code == "no-room" and "needed" in caught.value.context
+        subprocess.run(["mount", "-o", "remount,size=100k", str(disc)], check=True)
+        with pytest.raises(HostError) as caught:
+            repair(folder, out=out, on_event=fill)
+        assert "no room left in" in caught.value.message
+        assert not list(out.glob("*.tar"))  # no half of a volume bears its name
+        filler.unlink()
+        assert [path.name for path in repair(folder, out=out).rebuilt] == [lost]
+        assert tree(out) == {lost: good[lost]}
+    finally:
+        subprocess.run(["umount", "-l", str(disc)], check=True)
+
+
+def test_a_repair_that_was_killed_leaves_nothing_wrong_and_the_next_one_ends_it(
+    tmp_path: Path,
+) -> None:
+    bundle = make_bundle(tmp_path)
+    for number in range(40):
+        data = Random(number).randbytes(400_000)
+        bundle.file(f"blobs/sha256/{Digest.of_bytes(data).hex}").write_bytes(data)
+    bundle.reseal()
+    folder = tmp_path / "volumes"
+    pack(PackRequest(bundle.root, folder, 4_000_000, parity=2))
+    good = tree(folder)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from perimeter_bundle.format.volumes.repair import repair\n"
+        "print('ready', flush=True)\n"
+        "repair(Path(sys.argv[1]))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in ("2026.11.v001.tar", "2026.11.v003.tar"):
+        (folder / name).unlink()
+    killed = 0
+    for nap_ms in (5, 20, 40, 60, 5000):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(folder)], stdout=-1, env=environment
+        )
+        assert process.stdout and process.stdout.readline() == b"ready\n"
+        try:
+            process.wait(nap_ms / 1000 if nap_ms < 5000 else 60)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        there = {name: data for name, data in tree(folder).items() if name in good}
+        assert all(good[name] == data for name, data in there.items())
+    assert (process.returncode, killed > 0) == (0, True)
+    assert tree(folder) == good

@@ -10,15 +10,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from perimeter_bundle.format.disc import disc_errors, refuse_without_room
+from perimeter_bundle.format.disc import alone_in, disc_errors, refuse_without_room
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import Tree, list_tree, read_file
 from perimeter_bundle.format.layout import BUNDLE_MANIFEST, SUMS, blob_path
@@ -46,7 +44,7 @@ from perimeter_bundle.format.volumes.plan import Contents, plan_volumes
 from perimeter_bundle.format.volumes.read import Volume, open_volume
 from perimeter_bundle.format.volumes.tar import member_header
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import HostError, InputError, IntegrityError
+from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 
 
@@ -110,7 +108,7 @@ def pack(request: PackRequest, on_event: OnEvent = ignore_events) -> PackReport:
     contents = read_contents(request.bundle)  # 1
     lists = _planned(contents, request)  # 2
     wanted = _wanted(lists, request.only)
-    with disc_errors(request.out), _alone_in(request.out):
+    with disc_errors(request.out), alone_in(request.out):
         _refuse_others(request.out, lists[0])
         there = {
             listing.number: volume
@@ -224,24 +222,6 @@ def _wanted(lists: Sequence[VolumeList], only: Sequence[int]) -> list[VolumeList
             hint="the number depends on --volume-size; give the size the others were cut with",
         )
     return [listing for listing in lists if not only or listing.number in only]
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError("out-not-ours", f"{out} is not a folder", hint="choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HostError(
-                "busy", f"another run is at work in {out}", hint="wait for it, or end it"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_others(out: Path, expected: VolumeList) -> None:

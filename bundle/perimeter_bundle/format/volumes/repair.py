@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from perimeter_bundle.format.disc import disc_errors, refuse_without_room
+from perimeter_bundle.format.disc import alone_in, disc_errors, refuse_without_room
 from perimeter_bundle.format.files import open_plain
 from perimeter_bundle.format.sums import some
 from perimeter_bundle.format.volumes.copying import Progress
@@ -170,7 +170,10 @@ class _Repairing:
             return []
         needed = sum(self.listing.sizes[place] for place in places)
         refuse_without_room(self.out, needed, f"{len(places)} volumes")
-        self.out.mkdir(parents=True, exist_ok=True)
+        with alone_in(self.out):
+            return self._write(places)
+
+    def _write(self, places: Sequence[int]) -> list[Path]:
         code = Stripes(self.count, self.listing.total, self.listing.cell_bytes)
         parts = {place: self.out / f".{self.names[place]}.part" for place in places}
         progress = self._progress("rebuild", len(places))

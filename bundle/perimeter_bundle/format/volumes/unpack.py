@@ -12,15 +12,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perimeter_bundle.format.disc import disc_errors, flush_disc, refuse_without_room
+from perimeter_bundle.format.disc import (
+    alone_in,
+    disc_errors,
+    flush_disc,
+    refuse_no_folder,
+    refuse_without_room,
+)
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import list_tree, read_file, write_file
 from perimeter_bundle.format.layout import SUMS, UNPACK_FOLDER
@@ -32,7 +36,7 @@ from perimeter_bundle.format.volumes.copying import Progress, Run, copy_runs
 from perimeter_bundle.format.volumes.listing import Member
 from perimeter_bundle.format.volumes.read import Volume, VolumeSet, open_volumes
 from perimeter_bundle.model.digest import Digest
-from perimeter_bundle.model.errors import HostError, InputError, IntegrityError
+from perimeter_bundle.model.errors import InputError, IntegrityError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 
 STATE_FORMAT = "perimeter-unpack/1"
@@ -313,25 +317,15 @@ def _begun_in(out: Path, volume: Volume, sums_bytes: bytes) -> Iterator[_State]:
     _refuse_foreign(out, sums_bytes)
     folder = out / UNPACK_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HostError(
-                "busy", f"another run unpacks into {out}", hint="wait for it, or end it"
-            ) from error
+    with alone_in(out):
         state = _read_state(folder, volume)
         state.write()
         yield state
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_foreign(out: Path, sums_bytes: bytes) -> None:
     """Raises unless ``out`` is absent, empty, begun, or holds some of this very bundle."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError("out-not-ours", f"{out} is not a folder", hint="choose another --out")
+    refuse_no_folder(out)
     if not out.exists() or not any(out.iterdir()) or (out / UNPACK_FOLDER).is_dir():
         return
     sums = out / SUMS
