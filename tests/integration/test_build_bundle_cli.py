@@ -12,6 +12,8 @@ from tests.support.images import index_image
 from tests.support.lying_server import Lie
 from tests.support.mini_upstream import MiniUpstream, mini_upstream, tls_server
 
+from perimeter_bundle.format import layout
+from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.lock import Lock
 
 
@@ -177,3 +179,52 @@ def test_a_platform_that_an_image_lacks_is_named(run: Runner) -> None:
     ended = run("plan", "mini", "--no-lock", "--platform", "linux/s390x")
     assert ended.status == 2
     assert "has nothing for linux/s390x" in ended.err
+
+
+LAYER = b"layer for linux/amd64"
+PAGE = {"Content-Type": "text/html"}
+LIES = {
+    "too long": (
+        *(Lie(headers={"Content-Length": str(len(LAYER) + 5)}), 4, "size-mismatch"),
+        *("found: 26 bytes", "try a mirror (--mirror)"),
+    ),
+    "other bytes": (
+        *(Lie(body=LAYER[::-1]), 4, "digest-mismatch"),
+        *("after 21 bytes\n  from: 127.0.0.1:", "try a mirror (--mirror)"),
+    ),
+    "packed": (
+        *(Lie(headers={"Content-Encoding": "gzip"}), 3, "content-encoding"),
+        *("from: https://127.0.0.1:", "another mirror (--mirror)"),
+    ),
+    "a page": (
+        *(Lie(body=b"<html>log in", headers=PAGE), 4, "size-mismatch"),
+        *("12 bytes of text/html", "a proxy may want a login"),
+    ),
+    "to plain text": (
+        *(Lie(status=307, headers={"Location": "http://192.0.2.1/x"}), 3, "not-https"),
+        *("address: http://192.0.2.1/x", "--mirror HOST=https://MIRROR"),
+    ),
+    "not now": (
+        *(Lie(status=429, headers={"Retry-After": "3600"}), 3, "throttled"),
+        *("found: 429 from https://", "come back in 3600 s; log in (docker login)"),
+    ),
+    "log in": (Lie(status=401), 3, "unauthorized", "found: 401 from", "docker login"),
+}
+
+
+def test_each_lie_about_a_layer_ends_a_build_with_what_to_do_and_nothing_kept(
+    run: Runner, tmp_path: Path
+) -> None:
+    assert run("lock", "mini").status == 0
+    blob = Digest.of_bytes(LAYER)
+    kept = tmp_path / "bundle" / layout.BLOBS / "sha256"
+    for name, (lie, status, code, found, hint) in LIES.items():
+        path = f"/v2/example/shop/blobs/{blob}"
+        run.mini.server.lies.clear()
+        run.mini.server.lie(path, *[lie] * 9)
+        ended = run("build", "mini", "--out", str(tmp_path / "bundle"))
+        assert (ended.status, f"error[{code}]" in ended.err) == (status, True), (name, ended.err)
+        assert found in ended.err, (name, ended.err)
+        assert hint in ended.err.partition("hint: ")[2], (name, ended.err)
+        assert not (kept / blob.hex).exists()
+        assert not (tmp_path / "bundle" / layout.SUMS).exists()
