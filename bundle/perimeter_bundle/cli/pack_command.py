@@ -46,7 +46,9 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
     "--parity",
     type=click.IntRange(1, 16),
     metavar="N",
-    help="Also N parity volumes: any N lost or scratched volumes are rebuilt by repair.",
+    help="Also N parity volumes: any N lost or scratched volumes are rebuilt by repair. Volumes and"
+    " parity volumes are together 32 at most. With --only, volume K is cut as it was with parity,"
+    " and no parity volume is written.",
 )
 @common_options
 def pack_bundle(

@@ -56,6 +56,7 @@ from perimeter_bundle.model.digest import Digest
 from perimeter_bundle.model.errors import InputError, IntegrityError, PerimeterError, TrustError
 from perimeter_bundle.model.events import Event, EventKind, OnEvent, ignore_events
 from perimeter_bundle.model.lock import MAX_LOCK_BYTES, Lock
+from perimeter_bundle.terminal.text import human_bytes
 
 _MAKER = object()  # only open_bundle has it
 
@@ -333,11 +334,11 @@ class _Opening:
         later = dict(self._blobs()) if self.blobs is BlobBytes.LATER else {}
         now = Sums({path: one for path, one in self.sums.digests.items() if path not in later})
         self.held.check(now, on_event=self.on_event, workers=self.workers)
-        said = f"{sum(self.held.sizes[path] for path in now.digests)} bytes as listed"
+        said = f"{human_bytes(sum(self.held.sizes[path] for path in now.digests))} as listed"
         left = sum(self.held.sizes[path] for path in later)
         if not later:
             return said
-        left_said = f"{left} bytes of blobs are checked as they are used"
+        left_said = f"{human_bytes(left)} of blobs are checked as they are used"
         self.on_event(Event(EventKind.NOTE, "verify", left_said))
         return f"{said}; {left_said}"
 

@@ -648,7 +648,13 @@ def test_a_full_disc_is_named_and_the_rest_is_done_after_room_is_made(
             pack(PackRequest(bundle.root, disc / "volumes", SIZE), fill)
         assert "no room left in" in caught.value.message
         resize("1m")
+        # what was begun is no reason to refuse for want of room
+        part = disc / "volumes/.2026.11.v009.tar.part"
+        part.write_bytes(bytes(400_000))
+        filler.write_bytes(bytes(shutil.disk_usage(disc).free - 30_000))
         report = pack(PackRequest(bundle.root, disc / "volumes", SIZE))
+        filler.unlink()
+        assert not part.exists()
         assert 0 < sum(packed.written for packed in report.volumes) <= 9
         with pytest.raises(HostError) as caught:
             unpack([disc / "volumes"], disc / "out", bundle.trust, on_event=fill)
@@ -680,7 +686,8 @@ def test_killed_at_any_moment_both_go_on(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for what, source, target in (("pack", bundle.root, volumes), ("unpack", volumes, out)):
         killed = 0
-        for nap_ms in (3, 10, 20, 40, 5000):
+        finished: dict[str, int] = {}
+        for nap_ms in (3, 10, 20, 30, 40, 50, 60, 80, 5000):
             words = [what, str(source), str(target), str(bundle.public_key)]
             process = subprocess.Popen(
                 [sys.executable, "-c", program, *words], stdout=-1, env=environment
@@ -693,6 +700,10 @@ def test_killed_at_any_moment_both_go_on(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGKILL)
                 killed += 1
             process.communicate()
+            done = [*target.glob("2026.11.v*.tar"), *target.glob("blobs/sha256/*")]
+            there = {path.name: path.stat().st_ino for path in done}
+            assert finished.items() <= there.items()  # what bears its name is not made again
+            finished = there
         assert process.returncode == 0
         assert killed > 0
     pack(PackRequest(bundle.root, tmp_path / "again", size))

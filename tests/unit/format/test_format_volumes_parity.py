@@ -230,6 +230,12 @@ def test_pack_makes_volumes_and_parity_that_all_fit(tmp_path: Path) -> None:
     size = int(command[command.index("--volume-size") + 1])
     pack(PackRequest(bundle.root, tmp_path / "v", size, only=(1,)))
     assert tree(tmp_path / "v") == files
+    first.path.unlink()
+    alone = pack(replace(request, only=(1,)))  # the same, with the words it was first cut with
+    assert [packed.written for packed in alone.volumes] == [True]
+    assert tree(tmp_path / "v") == files
+    one = pack(replace(request, only=(1,), out=tmp_path / "stick"))
+    assert (list(tree(tmp_path / "stick")), one.parity) == ([first.listing.name], ())
     for packed in report.volumes[-2:]:
         packed.path.unlink()
     assert len(repair(tmp_path / "v").rebuilt) == 2
@@ -245,14 +251,23 @@ def test_a_parity_volume_of_full_volumes_fits_the_medium(volume_bytes: int) -> N
     assert listing.offsets()[2] <= volume_bytes
 
 
-def test_refuses_parity_with_only_or_over_too_many_volumes(tmp_path: Path) -> None:
+def test_refuses_parity_over_too_many_volumes_before_the_first_byte(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path)
-    with pytest.raises(InputError) as caught:
-        pack(PackRequest(bundle.root, tmp_path / "v", 10**6, only=(1,), parity=1))
-    assert caught.value.code == "parity"
-    with pytest.raises(InputError) as caught:
-        pack(PackRequest(bundle.root, tmp_path / "v", 10**6, parity=32))
-    assert caught.value.code == "parity"
+    for only in ((), (1,)):
+        with pytest.raises(InputError) as caught:
+            pack(PackRequest(bundle.root, tmp_path / "v", 10**6, only=only, parity=32))
+        assert (caught.value.code, caught.value.context["at most"]) == ("parity", "32 of both")
+        assert not (tmp_path / "v").exists()
+
+
+def test_parity_is_the_same_in_every_release_of_perimeter() -> None:
+    random, size = Random(7), 40 * 1024 + 512
+    cells = [random.randbytes(size) for _ in range(6)]
+    found = [Digest.of_bytes(cell).hex for cell in Stripes(6, 2, size).encode(cells)]
+    assert found == [
+        "45548df024fe7b1e477b5090b48339c09327213e25cd878abd38156c9beb9943",
+        "535c42ace659b7a7abaa21b5bd41eb7817903ab8c8688514bda1d940ff5df00b",
+    ]
 
 
 @pytest.mark.parametrize(("data", "parity"), [(1, 1), (5, 3), (16, 16), (25, 2), (31, 1)])
@@ -260,7 +275,7 @@ def test_any_so_many_cells_give_the_others(data: int, parity: int) -> None:
     random = Random(data)
     code = Stripes(data, parity, CELL)
     cells = [random.randbytes(CELL) for _ in range(data)]
-    everything = dict(enumerate([*cells, *code.encode(b"".join(cells))]))
+    everything = dict(enumerate([*cells, *code.encode(cells)]))
     for _ in range(20):
         lost = sorted(random.sample(range(data), min(data, random.randint(1, parity))))
         spare = random.sample(range(data, data + parity), len(lost))
@@ -281,6 +296,26 @@ def test_two_repairs_of_one_folder_are_refused(folder: Path) -> None:
 
     assert repair(folder, on_event=meanwhile).rebuilt
     assert refused
+
+
+@pytest.mark.parametrize("changed", ["2026.11.v001.tar", "2026.11.v004.tar"])
+def test_a_volume_that_changes_while_others_are_rebuilt_of_it_spoils_none(
+    changed: str, made: tuple[SmallBundle, Path], folder: Path
+) -> None:
+    good = tree(made[1])
+    (folder / "2026.11.v002.tar").unlink()
+
+    def meanwhile(event: Event) -> None:
+        if (event.task, event.kind) == ("rebuild", EventKind.START):
+            spoil(folder / changed, 2 * CELL + 5)
+
+    with pytest.raises(IntegrityError) as caught:
+        repair(folder, on_event=meanwhile)
+    assert caught.value.code == "beyond-repair"
+    assert not (folder / "2026.11.v002.tar").exists()
+    rebuilt = {path.name for path in repair(folder).rebuilt}
+    assert rebuilt == {"2026.11.v002.tar", changed}
+    assert {name: data for name, data in tree(folder).items() if name in good} == good
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disc")
@@ -309,6 +344,9 @@ def test_a_full_disc_while_repairing_is_named_and_the_rest_is_done_after_room_is
         assert "no room left in" in caught.value.message
         assert not list(out.glob("*.tar"))  # no half of a volume bears its name
         filler.unlink()
+        # what was begun is no reason to refuse for want of room
+        (out / f".{lost}.part").write_bytes(bytes(80_000))
+        assert shutil.disk_usage(disc).free < len(good[lost])
         assert [path.name for path in repair(folder, out=out).rebuilt] == [lost]
         assert tree(out) == {lost: good[lost]}
     finally:

@@ -150,8 +150,26 @@ def test_a_missing_and_a_truncated_volume_are_refused(bundle: SmallBundle, tmp_p
     volume.path.unlink()
     result = verify(bundle, "--volumes", "volumes")
     assert result.returncode == 4
-    assert "error[" in result.stderr
+    assert f"volumes that are not here: {volume.listing.number}" in result.stderr
     assert records(bundle) == []
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "busybox sh"])
+def test_every_volume_that_is_missing_is_named(
+    shell: str, bundle: SmallBundle, tmp_path: Path
+) -> None:
+    if shutil.which(shell.split()[0]) is None:
+        pytest.skip("is not installed")
+    volume, _, _ = blob_in(tmp_path / "volumes", piece=False)
+    number, last = volume.listing.number, volume.listing.total
+    volume.path.unlink()
+    result = verify(bundle, "--volumes", "volumes", shell=shell)
+    assert f"listed files are missing; volumes that are not here: {number}\n" in result.stderr
+    assert "bring them too" in result.stderr
+    if last != number:
+        (tmp_path / f"volumes/2026.11.v{last:03d}.tar").unlink()
+        result = verify(bundle, "--volumes", "volumes", shell=shell)
+        assert f"volumes that are not here: {number} {last}\n" in result.stderr
 
 
 def test_the_same_volume_twice_changes_nothing(bundle: SmallBundle, tmp_path: Path) -> None:

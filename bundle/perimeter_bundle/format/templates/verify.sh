@@ -206,6 +206,15 @@ find . -type f | sed 's|^\./||' | grep -aEv '^(SHA256SUMS$|signatures/)' | sort 
 comm -23 "$work/listed" "$work/found" >"$work/missing"
 cp SHA256SUMS "$work/here"
 : >"$work/elsewhere"
+: >"$work/numbers" # of the volumes that are here, and after an s how many there are
+absent_volumes() {
+    number=1
+    last=$(sed -n 's/^s //p' "$work/numbers" | sort -n | tail -n 1)
+    while [ "$number" -le "${last:-0}" ]; do
+        grep -qxF " $number" "$work/numbers" || printf ' %s' "$number"
+        number=$((number + 1))
+    done
+}
 if [ -n "$volumes" ] || [ -z "$blobs" ]; then
     # Names of members decide nothing: what comes out under one must have the signed digest.
     for volume in "$volumes"/*.v[0-9][0-9][0-9].tar; do
@@ -219,6 +228,8 @@ if [ -n "$volumes" ] || [ -z "$blobs" ]; then
         sed -n "s|^[A-Za-z0-9][A-Za-z0-9._-]*/\\(blobs/sha256/[0-9a-f]\\{64\\}\\)\$|\\1 ${volume##*/} &|p
             s|^[A-Za-z0-9][A-Za-z0-9._-]*\\.pieces/\\(blobs/sha256/[0-9a-f]\\{64\\}\\)/[0-9]\\{4\\}\$|\\1 ${volume##*/} &|p" \
             "$work/names" >>"$work/members"
+        tar xOf - volume.json <"$volume" 2>/dev/null |
+            sed -n 's/^  "volume\(s\{0,1\}\)": \([0-9]\{1,3\}\),\{0,1\}$/\1 \2/p' >>"$work/numbers"
     done
     grep -aE '^blobs/sha256/[0-9a-f]{64}$' "$work/missing" >"$work/elsewhere" || :
     sed 's|^blobs/sha256/\(.*\)|\1  &|' "$work/elsewhere" >"$work/lines"
@@ -232,6 +243,9 @@ if [ -n "$volumes" ] || [ -z "$blobs" ]; then
 fi
 if [ -s "$work/missing" ]; then
     some "$work/missing"
+    absent=$(absent_volumes)
+    [ -z "$absent" ] || refuse 4 missing-file "listed files are missing; volumes that are not here:$absent" \
+        "bring them too; with parity volumes, perimeter-install repair makes them anew"
     refuse 4 missing-file "listed files are missing" "the copy is not complete; carry it over again"
 fi
 comm -13 "$work/listed" "$work/found" >"$work/extra"
@@ -274,6 +288,7 @@ fi
 
 if [ -n "$blobs" ] && [ -s "$work/elsewhere" ]; then
     say "   and $(($(wc -l <"$work/elsewhere"))) blobs in volumes"
+    absent=$(absent_volumes)
     one_volume_or_pieces() { # prints a blob; the same volume may be there twice
         grep -aF "$1 " "$work/members" | sort -t ' ' -k 3,3 -u | while read -r _ volume member; do
             tar xOf - "$member" <"$volumes/$volume" 2>/dev/null || :
@@ -283,7 +298,8 @@ if [ -n "$blobs" ] && [ -s "$work/elsewhere" ]; then
     while read -r path; do
         [ "$(one_volume_or_pieces "$path" </dev/null | sha256sum | cut -b 1-64)" = "${path##*/}" ] ||
             refuse 4 digest-mismatch "$path in $(grep -aF "$path " "$work/members" | cut -d ' ' -f 2 |
-                tr '\n' ' ')is not what was signed" "carry that volume over again, or have it cut again alone"
+                tr '\n' ' ')is not what was signed" \
+            "${absent:+volumes that are not here:$absent; }carry that volume over again, or have it cut again alone"
         done=$((done + 1))
         [ $((done % 50)) -ne 0 ] || say "   $done blobs"
     done <"$work/elsewhere"

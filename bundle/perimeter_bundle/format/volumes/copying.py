@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from perimeter_bundle.format.aligned import (
@@ -33,6 +34,7 @@ from perimeter_bundle.model.events import Event, EventKind, OnEvent
 BUFFER_BYTES = 2 * MIB
 MAX_WORKERS = 4
 _REPORT_EVERY_S = 0.25
+_AHEAD = 64  # runs given to the workers; each costs memory, and time whenever they are waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,15 @@ def copy_runs(
     with ThreadPoolExecutor(count, thread_name_prefix="volumes") as pool:
         futures: dict[Future[Digest | IntegrityError], Run] = {}
         try:
-            for run in runs:
-                futures[pool.submit(_copy, run, progress)] = run
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, _REPORT_EVERY_S, FIRST_COMPLETED)
+            waiting = iter(runs)
+            while True:
+                for run in islice(waiting, _AHEAD - len(futures)):
+                    futures[pool.submit(_copy, run, progress)] = run
+                if not futures:
+                    return
+                done, _ = wait(futures, _REPORT_EVERY_S, FIRST_COMPLETED)
                 for future in done:
-                    on_done(futures[future], future.result())
+                    on_done(futures.pop(future), future.result())
                 progress.report()
         except BaseException:
             progress.stopped.set()

@@ -40,6 +40,7 @@ from perimeter_bundle.format.volumes.parity import (
     reserve_bytes,
     write_parity,
 )
+from perimeter_bundle.format.volumes.parts import part_of, remove_parts
 from perimeter_bundle.format.volumes.plan import Contents, plan_volumes
 from perimeter_bundle.format.volumes.read import Volume, open_volume
 from perimeter_bundle.format.volumes.tar import member_header
@@ -117,14 +118,18 @@ def pack(request: PackRequest, on_event: OnEvent = ignore_events) -> PackReport:
         }
         missing = [listing for listing in wanted if listing.number not in there]
         needed = sum(listing.size_bytes for listing in missing)
-        made = _parity_there(request, lists) if request.parity else ()
-        if not made:
+        wants_parity = request.parity and not request.only
+        made = _parity_there(request, lists) if wants_parity else ()
+        what = f"{len(missing)} volumes"
+        if wants_parity and not made:
             needed += request.parity * (
                 max(each.size_bytes for each in lists) + reserve_bytes(request.volume_bytes)
             )
-        refuse_without_room(request.out, needed, f"{len(missing)} volumes")
+            what += f" and {request.parity} parity volumes"
+        remove_parts(request.out, lists[0].release)
+        refuse_without_room(request.out, needed, what)
         written = _write_all(request, missing, on_event)
-        if request.parity and not made:
+        if wants_parity and not made:
             made = _write_parity(request, lists, on_event)
     packed = [PackedVolume(v.path, v.listing, False) for v in there.values()]
     packed += [PackedVolume(request.out / each.name, each, True) for each in written]
@@ -138,15 +143,12 @@ def pack(request: PackRequest, on_event: OnEvent = ignore_events) -> PackReport:
 
 
 def _planned(contents: Contents, request: PackRequest) -> tuple[VolumeList, ...]:
-    """The volumes; with parity they are a little smaller, so that parity volumes fit as well."""
+    """The volumes; with parity they are a little smaller, so that parity volumes fit as well.
+
+    The same with ``only``: so a lost volume is what it was before.
+    """
     if not request.parity:
         return plan_volumes(contents, request.volume_bytes)
-    if request.only:
-        raise InputError(
-            "parity",
-            "parity volumes are made over all volumes",
-            hint="leave --only away, or --parity; the message of a lost volume names its size",
-        )
     lists = plan_volumes(contents, request.volume_bytes - reserve_bytes(request.volume_bytes))
     refuse_too_many(len(lists), request.parity)
     return lists
@@ -297,7 +299,7 @@ def _check_whole(
 
 def _write(request: PackRequest, listing: VolumeList, progress: Progress) -> VolumeList:  # 3
     path = request.out / listing.name
-    part = request.out / f".{listing.name}.part"
+    part = part_of(path)
     runs, members = [], {}
     with part.open("wb") as file:
         file.truncate(listing.size_bytes)

@@ -23,6 +23,7 @@ from perimeter_bundle.format.strict_json import MIB, dump_object, parse_object
 from perimeter_bundle.format.sums import some
 from perimeter_bundle.format.volumes.copying import Progress
 from perimeter_bundle.format.volumes.listing import release_name
+from perimeter_bundle.format.volumes.parts import part_of
 from perimeter_bundle.format.volumes.read import Volume
 from perimeter_bundle.format.volumes.stripes import MAX_CELLS, Stripes
 from perimeter_bundle.format.volumes.tar import (
@@ -148,6 +149,7 @@ class Parity:
     path: Path
     listing: ParityList
     checks: bytes  # for every stripe: of each volume's cell, then of its own
+    cells_offset: int
 
     def check_of(self, stripe: int, place: int) -> bytes:
         """What the cell at ``place`` must have; that after the last volume's is its own."""
@@ -156,8 +158,7 @@ class Parity:
 
     def read_cell(self, file: BinaryIO, stripe: int) -> bytes | None:
         """Its own cell of a stripe; None when it is damaged."""
-        _, cells, _ = self.listing.offsets()
-        offset = cells + stripe * self.listing.cell_bytes
+        offset = self.cells_offset + stripe * self.listing.cell_bytes
         cell = read_cell(file, offset, self.listing.cell_bytes)
         wanted = self.check_of(stripe, len(self.listing.sizes))
         return cell if cell is not None and check_of(cell) == wanted else None
@@ -230,7 +231,7 @@ def write_parity(
     ]
     code = Stripes(len(volumes), total, cell_bytes)
     checks = [bytearray() for _ in lists]
-    parts = [out / f".{listing.name}.part" for listing in lists]
+    parts = [part_of(out / listing.name) for listing in lists]
     with ExitStack() as stack:
         sources = [stack.enter_context(open_plain(volume.path)) for volume in volumes]
         targets = [stack.enter_context(part.open("w+b")) for part in parts]
@@ -243,7 +244,7 @@ def write_parity(
             pairs = zip(volumes, sources, strict=True)
             cells = [_whole(volume, file, offset, cell_bytes) for volume, file in pairs]
             own = b"".join(check_of(cell) for cell in cells)
-            parity = code.encode(b"".join(cells))
+            parity = code.encode(cells)
             for target, table, cell in zip(targets, checks, parity, strict=True):
                 target.write(cell)
                 table += own + check_of(cell)
@@ -280,7 +281,7 @@ def open_parity(path: Path) -> Parity:
         raise unreadable(path, error) from error
     if Digest.of_bytes(checks) != listing.checks:
         raise _bad_parity(path, "its table of checks is damaged")
-    return Parity(path, listing, checks)
+    return Parity(path, listing, checks, cells_offset)
 
 
 @dataclass(frozen=True, slots=True)

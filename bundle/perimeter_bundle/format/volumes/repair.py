@@ -30,6 +30,7 @@ from perimeter_bundle.format.volumes.parity import (
     open_parity,
     read_cell,
 )
+from perimeter_bundle.format.volumes.parts import part_of, remove_parts
 from perimeter_bundle.format.volumes.read import open_volume
 from perimeter_bundle.format.volumes.stripes import Stripes
 from perimeter_bundle.model.errors import InputError, IntegrityError
@@ -169,13 +170,14 @@ class _Repairing:
         if not places:
             return []
         needed = sum(self.listing.sizes[place] for place in places)
-        refuse_without_room(self.out, needed, f"{len(places)} volumes")
         with alone_in(self.out):
+            remove_parts(self.out, self.listing.release)
+            refuse_without_room(self.out, needed, f"{len(places)} volumes")
             return self._write(places)
 
     def _write(self, places: Sequence[int]) -> list[Path]:
         code = Stripes(self.count, self.listing.total, self.listing.cell_bytes)
-        parts = {place: self.out / f".{self.names[place]}.part" for place in places}
+        parts = {place: part_of(self.out / self.names[place]) for place in places}
         progress = self._progress("rebuild", len(places))
         with ExitStack() as stack:
             targets = {place: stack.enter_context(parts[place].open("wb")) for place in places}
@@ -205,7 +207,12 @@ class _Repairing:
     def _stripe(self, stripe: int, places: Sequence[int], code: Stripes) -> dict[int, bytes]:
         lost = self.lost.get(stripe, [])
         wanted = range(self.count) if lost else places
-        cells = {p: c for p in wanted if (c := self._cell(stripe, p)) is not None}
+        # what is copied is checked again; a source that changed since gives a cell that is wrong
+        cells = {
+            place: cell
+            for place in wanted
+            if (cell := self._cell(stripe, place, again=place in places)) is not None
+        }
         missing = [place for place in wanted if place not in cells]
         if not missing:
             return cells
@@ -228,10 +235,12 @@ class _Repairing:
             hint="a volume changed meanwhile, or the parity volumes do not belong together",
         )
 
-    def _cell(self, stripe: int, place: int) -> bytes | None:
-        """A cell that is right, or None."""
+    def _cell(self, stripe: int, place: int, *, again: bool = True) -> bytes | None:
+        """A cell that is right, or None; not ``again``: one that was right when it was read."""
         file, length = self.files[place], self.listing.cell_bytes
         cell = read_cell(file, stripe * length, length) if file else None
+        if not again:
+            return cell
         good = cell is not None and check_of(cell) == self.parities[0].check_of(stripe, place)
         return cell if good else None
 

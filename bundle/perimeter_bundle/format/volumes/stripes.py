@@ -13,6 +13,7 @@ from pyeclib.ec_iface import ECDriver
 
 MAX_CELLS = 32  # liberasurecode knows no more in one stripe
 _HEADER_BYTES = 80
+_AT_ONCE_BYTES = 8 * 1024  # of each cell: what is larger, malloc maps and faults in anew each time
 
 
 class Stripes:
@@ -26,10 +27,16 @@ class Stripes:
         if any(len(fragment) != _HEADER_BYTES + cell_bytes for fragment in empty):
             raise AssertionError("liberasurecode lays out its fragments in another way")
 
-    def encode(self, cells: bytes) -> list[bytes]:
-        """The parity cells of ``cells``, all data cells in their order."""
-        fragments = self._driver.encode(cells)
-        return [fragment[_HEADER_BYTES:] for fragment in fragments[self.data :]]
+    def encode(self, cells: Sequence[bytes]) -> list[bytes]:
+        """The parity cells of all data cells in their order; each byte follows from one of each."""
+        views = [memoryview(cell) for cell in cells]
+        found = [bytearray() for _ in range(self.parity)]
+        for start in range(0, self.cell_bytes, _AT_ONCE_BYTES):
+            part = b"".join([view[start : start + _AT_ONCE_BYTES] for view in views])
+            fragments = self._driver.encode(part)[self.data :]
+            for parity, fragment in zip(found, fragments, strict=True):
+                parity += memoryview(fragment)[_HEADER_BYTES:]
+        return [bytes(parity) for parity in found]
 
     def rebuild(self, known: Mapping[int, bytes], lost: Sequence[int]) -> list[bytes]:
         """The lost cells, from at least ``data`` known ones by place; parity follows the data."""
