@@ -48,7 +48,6 @@ from perimeter_bundle.collect.complete import (
 )
 from perimeter_bundle.collect.content import write_content
 from perimeter_bundle.collect.finished import check_finished, is_finished
-from perimeter_bundle.collect.journal import flush_file_system
 from perimeter_bundle.collect.kustomizations import build_source, kustomization_renderer
 from perimeter_bundle.collect.own_wheel import own_wheel
 from perimeter_bundle.collect.pull import PulledImage, check_tags, pull_blobs, pull_images
@@ -69,7 +68,7 @@ from perimeter_bundle.collect.workspace import (
 from perimeter_bundle.discover.stream import MAX_OBJECTS_BYTES
 from perimeter_bundle.format import layout
 from perimeter_bundle.format.base import Base
-from perimeter_bundle.format.disc import disc_errors, refuse_without_room
+from perimeter_bundle.format.disc import disc_errors, flush_disc, refuse_without_room
 from perimeter_bundle.format.files import list_tree, read_file, write_file
 from perimeter_bundle.format.inventory import VerifiedInventory
 from perimeter_bundle.format.manifest import BundleItem, BundleManifest
@@ -154,7 +153,7 @@ def build_bundle(request: BuildRequest, upstream: Upstream, on_event: OnEvent) -
         on_event(Event(EventKind.NOTE, "", "listing every file in SHA256SUMS"))
         known = workspace.journal.proven()
         workspace.finish()
-        flush_file_system(request.out)  # what is listed as finished is on the disc
+        flush_disc(request.out)  # what is listed as finished is on the disc
         identity = seal(request.out, known=known, on_event=on_event)
     return _result(request.out, identity, manifest, base)
 

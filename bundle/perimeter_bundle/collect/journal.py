@@ -10,13 +10,13 @@ again; nothing else depends on this file. docs/decisions/0010 has the reasons.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from perimeter_bundle.format.disc import flush_disc
 from perimeter_bundle.format.layout import BLOBS
 from perimeter_bundle.model.digest import Algorithm, Digest, is_digest
 from perimeter_bundle.registry.transfer import Verified
@@ -84,7 +84,7 @@ class Journal(Verified):
     def flush(self) -> None:
         """Everything written so far is on the disc when this returns; raises OSError."""
         try:
-            flush_file_system(self._root)
+            flush_disc(self._root)
         except OSError:
             self._doubt()
             raise
@@ -110,21 +110,6 @@ class Journal(Verified):
 
     def _append(self, line: str) -> None:
         os.write(self._descriptor, f"{line}\n".encode())
-
-
-def flush_file_system(folder: Path) -> None:
-    """Flushes the whole file system ``folder`` lies on, once; raises OSError.
-
-    One call instead of one for each file: the disc gets to order its writes. syncfs(2)
-    """
-    library = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if library.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-    finally:
-        os.close(descriptor)
 
 
 def _drop_from_memory(path: Path) -> None:

@@ -38,11 +38,26 @@ def open_direct(path: Path, flags: int, mode: int = 0o644) -> tuple[int, bool]:
     return os.open(path, flags, mode), False
 
 
-def go_through_the_cache(descriptor: int) -> bool:
-    """Takes O_DIRECT from an open file, for its last block or where such a write is refused.
+def write_some(descriptor: int, data: memoryview, offset: int) -> int:
+    """How many bytes of ``data`` were written; what is not aligned goes through the page cache.
 
-    False when it had none.
+    From then on everything does. Raises OSError.
     """
+    if len(data) % ALIGNMENT_BYTES or offset % ALIGNMENT_BYTES:
+        _go_through_the_cache(descriptor)
+    try:
+        return os.pwrite(descriptor, data, offset)
+    except OSError as error:
+        # some file systems take the flag and refuse the write
+        if error.errno != errno.EINVAL or not _go_through_the_cache(descriptor):
+            raise
+    return os.pwrite(descriptor, data, offset)
+
+
+def _go_through_the_cache(descriptor: int) -> bool:
+    """Takes O_DIRECT from an open file; False when it had none."""
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    if not flags & os.O_DIRECT:
+        return False
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
-    return bool(flags & os.O_DIRECT)
+    return True

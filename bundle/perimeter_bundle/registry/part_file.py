@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from perimeter_bundle.format.aligned import (
     ALIGNMENT_BYTES,
     aligned_buffer,
-    go_through_the_cache,
     open_direct,
+    write_some,
 )
 from perimeter_bundle.format.disc import disc_hint
 from perimeter_bundle.model.digest import Digest
@@ -70,7 +70,6 @@ class PartFile:
 
     path: Path
     descriptor: int
-    is_direct: bool
     hasher: _Hash
     buffer: memoryview = field(repr=False)
     bytes_done: int = 0
@@ -151,23 +150,9 @@ class PartFile:
     def _write(self, end: int) -> None:
         """Puts the buffer up to ``end`` into the file; what a full disc took counts."""
         while self.written < end:
-            if self.is_direct and (self.written % ALIGNMENT_BYTES or end % ALIGNMENT_BYTES):
-                self._go_through_the_cache()
-            try:
-                self.written += os.pwrite(
-                    self.descriptor,
-                    self.buffer[self.written : end],
-                    self.offset + self.written,
-                )
-            except OSError as error:
-                # some file systems take the flag and refuse the write
-                if error.errno != errno.EINVAL or not self.is_direct:
-                    raise
-                self._go_through_the_cache()
-
-    def _go_through_the_cache(self) -> None:
-        go_through_the_cache(self.descriptor)
-        self.is_direct = False
+            self.written += write_some(
+                self.descriptor, self.buffer[self.written : end], self.offset + self.written
+            )
 
 
 def part_path(target: Path, digest: Digest) -> Path:
@@ -186,16 +171,13 @@ def open_part(target: Path, wanted: Wanted, check: Callable[[], None]) -> PartFi
     try:
         if is_small:
             descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            is_direct = False
         else:
-            descriptor, is_direct = open_direct(path, flags)
+            descriptor, _ = open_direct(path, flags)
     except OSError as error:
         raise transfer_error(error, target, wanted, 0) from error
     try:
         size = _lock(descriptor, path)
-        part = PartFile(
-            path, descriptor, is_direct, wanted.digest.new_hasher(), _buffer(wanted.size_bytes)
-        )
+        part = PartFile(path, descriptor, wanted.digest.new_hasher(), _buffer(wanted.size_bytes))
         if size > wanted.most_bytes:
             part.start_over(wanted.digest)
         else:

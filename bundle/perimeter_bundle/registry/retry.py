@@ -148,9 +148,9 @@ class Retrier:
             note = f"{attempted}: {failure.found}; trying again in {pause_s:.1f} s"
             self.on_event(Event(EventKind.NOTE, task or attempted, note))
             # a first mishap may be this transfer's alone; what comes again is its host's
-            is_lone = sum(counts.values()) == 1 and asked_s is None
-            is_quiet = is_lone and failure.kind not in _OF_THE_HOST
-            with nullcontext() if is_quiet else self.stop.pausing():
+            is_first = sum(counts.values()) == 1 and asked_s is None
+            is_its_own = is_first and failure.kind not in _OF_THE_HOST
+            with nullcontext() if is_its_own else self.stop.pausing():
                 self.clock.sleep(self.stop, pause_s)
 
     def _final(self, attempted: str, failure: Failure, attempts: int) -> NetworkError:

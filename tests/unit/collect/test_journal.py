@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perimeter_bundle.collect.journal import Journal, flush_file_system
+from perimeter_bundle.collect.journal import Journal
+from perimeter_bundle.format.disc import flush_disc
 from perimeter_bundle.format.layout import blob_path
 from perimeter_bundle.model.digest import Digest
 
@@ -129,7 +130,7 @@ def test_only_sha256_blobs_go_into_the_sums_unread(tmp_path: Path) -> None:
 
 def test_flushing_what_is_no_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
-        flush_file_system(tmp_path / "gone")
+        flush_disc(tmp_path / "gone")
 
 
 def test_what_a_disc_did_not_take_is_not_believed_even_in_the_same_boot(

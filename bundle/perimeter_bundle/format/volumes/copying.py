@@ -5,7 +5,6 @@ Each run has a place of its own in its target, so the order in which they are do
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import threading
@@ -17,12 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from perimeter_bundle.format.aligned import (
-    ALIGNMENT_BYTES,
-    aligned_buffer,
-    go_through_the_cache,
-    open_direct,
-)
+from perimeter_bundle.format.aligned import aligned_buffer, open_direct, write_some
 from perimeter_bundle.format.disc import disc_error
 from perimeter_bundle.format.extent import Extent
 from perimeter_bundle.format.files import unreadable
@@ -188,15 +182,7 @@ def _open_target(run: Run) -> int | None:
 def _write(descriptor: int, data: memoryview, offset: int, target: Path | None) -> None:
     try:
         while data:
-            if len(data) % ALIGNMENT_BYTES or offset % ALIGNMENT_BYTES:
-                go_through_the_cache(descriptor)
-            try:
-                written = os.pwrite(descriptor, data, offset)
-            except OSError as error:
-                # some file systems take the flag and refuse the write
-                if error.errno != errno.EINVAL or not go_through_the_cache(descriptor):
-                    raise
-                continue
+            written = write_some(descriptor, data, offset)
             data, offset = data[written:], offset + written
     except OSError as error:
         raise disc_error(target or Path(), error) from error
