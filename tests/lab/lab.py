@@ -48,13 +48,14 @@ class Lab:
         """Build up a lab with fresh disks; what a former one left is cleared first.
 
         ``names`` replaces the usual builder, jump, n1 … Raises LabError where the host cannot
-        carry a lab or a node does not come up.
+        carry a lab, a node does not come up, or a process that built this lab up still runs.
         """
         state = state or StateFolder.from_environment()
         names = list(names or ["builder", "jump", *(f"n{i}" for i in range(1, nodes + 1))])
         if gateway not in get_args(Gateway):
             raise LabError(f"gateway is one of {', '.join(get_args(Gateway))}, not {gateway}")
         ports = [port_of(name) for name in names]
+        state.use()
         install_host_packages()
         check_host()
         images = golden_images()
@@ -91,11 +92,13 @@ class Lab:
 
     def down(self) -> None:
         """Shut every node down in order and remove all but the disks."""
+        self.state.use()
         with self.state.locked():
             with alive("shut down"):
                 self.stop_upstream()
                 self.each(lambda node: node.stop())
             cleanup.clear_leftovers(self.state, forget_disks=False)
+        self.state.give_back()
 
     @staticmethod
     def down_anyway(state: StateFolder) -> None:
@@ -103,8 +106,10 @@ class Lab:
         try:
             lab = Lab.attach(state)
         except LabError:
+            state.use()
             with state.locked():
                 cleanup.clear_leftovers(state, forget_disks=False)
+            state.give_back()
         else:
             lab.down()
 
@@ -185,11 +190,13 @@ class Lab:
 
 def clean(state: StateFolder) -> list[str]:
     """Remove a lab from the host, whatever state it is in; gives back what was found."""
+    state.use()
     with state.locked():
         found = cleanup.clear_leftovers(state)
         for pattern in OWN_FILES:
             for path in state.path.glob(pattern):
                 path.unlink()
+    state.give_back()
     return found
 
 

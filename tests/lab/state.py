@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 DEFAULT_STATE = Path("/var/lib/perimeter-lab")
 DEFAULT_CACHE = Path("/var/cache/perimeter-lab")
@@ -87,6 +87,38 @@ class StateFolder:
             except BlockingIOError as err:
                 raise LabError(f"another process is changing the lab in {self.path}") from err
             yield
+
+    def use(self) -> None:
+        """This lab is this process's own until ``give_back``, or until the process ends.
+
+        Raises LabError where another process uses it: taken down under a test, it would break.
+        """
+        if self.path in _IN_USE:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = (self.path / "in-use").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            lock.seek(0)
+            user = lock.read().strip()
+            lock.close()
+            raise LabError(
+                f"the lab in {self.path} is in use by process {user}; wait until that ends,"
+                " or set PERIMETER_LAB_STATE to another folder for a lab beside it"
+            ) from err
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        _IN_USE[self.path] = lock
+
+    def give_back(self) -> None:
+        """Others may use this lab, or take it down."""
+        if lock := _IN_USE.pop(self.path, None):
+            lock.close()
+
+
+_IN_USE: dict[Path, TextIO] = {}  # locks that this process holds, by the lab's folder
 
 
 def cache_folder() -> Path:

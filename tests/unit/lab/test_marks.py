@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.lab import LabError
 from tests.lab.base import Recipe
 from tests.lab.cleanup import summary
+from tests.lab.lab import Lab, clean
 from tests.lab.network import _read_watch, port_of
 from tests.lab.state import DEFAULT_STATE, Process, StateFolder, read_json, write_json
 from tests.lab.supervise import nspawn_argv
@@ -112,3 +114,42 @@ def test_node_may_not_move_the_hosts_clock() -> None:
 def test_summary_counts_by_kind() -> None:
     found = ["process 1", "process 2", "network namespace pl-n1"]
     assert summary(found) == "process: 2, network namespace: 1"
+
+
+def used_by_another(folder: Path) -> subprocess.Popen[str]:
+    """A process that uses the lab in ``folder`` until its input ends."""
+    code = "import sys; from pathlib import Path; from tests.lab.state import StateFolder;"
+    code += " StateFolder(Path(sys.argv[1])).use(); print('used', flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", code, str(folder)]
+    other = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "used\n"
+    return other
+
+
+def test_a_lab_in_use_is_neither_built_up_nor_taken_down(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    write_json(state.config, {"names": ["n1"], "gateway": "none"})
+    disk = state.node("n1") / "disk.img"
+    disk.parent.mkdir(parents=True)
+    disk.write_text("content of the node")
+    with used_by_another(tmp_path) as other:
+        for attempt in (lambda one: Lab.up(state=one), clean, Lab.down_anyway):
+            with pytest.raises(LabError, match=f"in use by process {other.pid}; wait until"):
+                attempt(state)
+        assert disk.read_text() == "content of the node"
+        assert state.config.exists()
+        assert StateFolder(tmp_path / "beside").use() is None
+        other.kill()
+    state.use()
+    state.use()  # the same process may build it up anew
+    state.give_back()
+
+
+def test_a_lab_given_back_is_free_for_others(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.use()
+    state.give_back()
+    with used_by_another(tmp_path) as other:
+        with pytest.raises(LabError, match="PERIMETER_LAB_STATE"):
+            state.use()
+        other.kill()
