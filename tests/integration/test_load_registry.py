@@ -112,6 +112,40 @@ def test_a_second_load_sends_nothing_and_says_so(
     ]
 
 
+def test_a_load_says_of_how_many_blobs_how_many_are_there(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    events: list[Event] = []
+    report = load(bundle, empty, events)
+
+    told = [one for one in events if one.kind in (EventKind.START, EventKind.PROGRESS)]
+    total = len(bundle_content(bundle).blobs)
+    assert report.blobs_mounted  # one linked into a second repository is one blob all the same
+    assert {one.total_items for one in told} == {total}
+    counts = [one.done_items or 0 for one in told]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, total)
+    assert told[-1].done_bytes == told[-1].total_bytes == bundle_content(bundle).total_bytes
+
+
+def test_the_rest_of_a_load_counts_only_what_is_missing(
+    empty: Distribution, bundle: VerifiedBundle
+) -> None:
+    load(bundle, empty)
+    image = bundle.manifest.find(MINIO).reference
+    shutil.rmtree(empty.data / "docker/registry/v2/repositories" / image.name)
+    empty.stop()
+    empty.start()
+    present = check_replica(client_of(empty), bundle_content(bundle)).blobs_present
+    missing = len(bundle_content(bundle).blobs) - present
+    events: list[Event] = []
+    load(bundle, empty, events)
+
+    assert missing and present
+    last = [one for one in events if one.kind is EventKind.PROGRESS][-1]
+    assert (last.done_items, last.total_items) == (missing, missing)
+
+
 def test_a_blob_of_two_repositories_is_sent_once_and_linked(
     empty: Distribution, bundle: VerifiedBundle
 ) -> None:

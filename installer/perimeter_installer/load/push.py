@@ -170,10 +170,12 @@ class _Progress:
         self._lock = threading.Lock()
         self._done = 0
         self._total = 0
+        self._done_items = 0
+        self._total_items = 0
         self._said_s = 0.0
 
     def start(self, content: Content, missing: Missing) -> None:
-        self._total = missing.bytes
+        self._total, self._total_items = missing.bytes, len(missing.blobs)
         if not missing.blobs and not missing.manifests:
             return
         self._on_event(
@@ -181,7 +183,10 @@ class _Progress:
                 EventKind.START,
                 self._task,
                 f"{len(missing.blobs)} of {len(content.blobs)} blobs to send",
+                done_bytes=0,
                 total_bytes=self._total,
+                done_items=0,
+                total_items=self._total_items,
                 host=self._replica,
             )
         )
@@ -189,18 +194,29 @@ class _Progress:
     def add(self, count: int) -> None:
         with self._lock:
             self._done += count
-            now_s = time.monotonic()
-            if now_s - self._said_s < retry.BETWEEN_EVENTS_S:
-                return
-            self._said_s = now_s
-            event = Event(
-                EventKind.PROGRESS,
-                self._task,
-                done_bytes=self._done,
-                total_bytes=self._total,
-                host=self._replica,
-            )
-            self._on_event(event)
+            self._tell()
+
+    def blob_is_there(self) -> None:
+        """One blob is in all its repositories; the last one is always told."""
+        with self._lock:
+            self._done_items += 1
+            self._tell(now=self._done_items == self._total_items)
+
+    def _tell(self, *, now: bool = False) -> None:
+        now_s = time.monotonic()
+        if now_s - self._said_s < retry.BETWEEN_EVENTS_S and not now:
+            return
+        self._said_s = now_s
+        event = Event(
+            EventKind.PROGRESS,
+            self._task,
+            done_bytes=self._done,
+            total_bytes=self._total,
+            done_items=self._done_items,
+            total_items=self._total_items,
+            host=self._replica,
+        )
+        self._on_event(event)
 
     def note(self, message: str) -> None:
         with self._lock:
@@ -238,6 +254,7 @@ def _send_blob(
                 counts.sent += 1
                 counts.bytes += need.size_bytes
         source = source or name
+    progress.blob_is_there()
 
 
 def _store_manifest(

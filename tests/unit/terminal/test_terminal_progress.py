@@ -131,6 +131,35 @@ def test_bytes_have_a_speed_and_an_end_in_sight() -> None:
     ]
 
 
+def test_replicas_that_count_their_blobs_speak_each_for_itself() -> None:
+    shown = Shown()
+    for node in ("n1", "n2"):
+        shown.tell(
+            EventKind.START,
+            f"registry/{node}",
+            done_bytes=0,
+            total_bytes=100 * MIB,
+            done_items=0,
+            total_items=9,
+            host=node,
+        )
+    for second in range(12):
+        shown.passes(1)
+        for node in ("n1", "n2"):
+            shown.tell(
+                EventKind.PROGRESS,
+                f"registry/{node}",
+                done_bytes=second * MIB,
+                done_items=second // 4,
+                host=node,
+            )
+    first, second_line = shown.lines()
+    assert first.startswith("  registry/n1: 8.0 of 100.0 MiB, 2 of 9 files, ")
+    assert second_line.startswith("  registry/n2: 8.0 of 100.0 MiB, 2 of 9 files, ")
+    shown.tell(EventKind.FINISH, "registry/n1", "9 blobs sent", done_bytes=9000)
+    assert shown.lines()[-1].startswith("  done registry/n1: 9 blobs sent, 8.8 KiB")
+
+
 def test_bytes_that_do_not_come_are_said_not_to_come() -> None:
     shown = Shown()
     shown.tell(EventKind.START, "quay.io/a/b:1", done_bytes=0, total_bytes=2 * MIB)
