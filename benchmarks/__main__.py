@@ -28,8 +28,8 @@ LINE = Shape("line", 60, 1000, 1000 * MB, 2000, 20 * MB)  # many small ones
 MANY = Shape("many", 50, 1000, 30 * MB, 1000, MB)
 CROWD = Shape("crowd", 100, 9800, 300 * MB, 1000, 2 * MB)
 TASKS = (
-    *("collect", "load", "again", "many", "verify", "memory", "delta", "line"),
-    *("collect-https", "load-https", "again-https", "estimate"),
+    *("collect", "load", "again", "many", "verify", "delta", "line"),
+    *("collect-https", "load-https", "again-https", "line-https", "memory", "estimate"),
 )
 LARGE_TASKS = ("collect", "load", "verify", "memory", "poor")
 
@@ -97,13 +97,12 @@ def _run_tasks(bench: tasks.Bench, wanted: set[str], main_set: ImageSet, *, larg
         loading.load_again(bench, main_set, bundle)
     if "verify" in wanted:
         verifying.verify(bench, main_set, bundle)
-    if "memory" in wanted:
-        small = make_set(shape_of(1000 * MB if large else main_set.total_bytes // 3), place.sets)
-        memory.memory(bench, small, carried(place, small), main_set)
     if "delta" in wanted:
         delta.delta(bench)
     if "line" in wanted:
         line.collect_far(bench, make_set(LINE, place.sets))
+    if "line-https" in wanted:
+        line.collect_far(bench, make_set(LINE, place.sets), tls=True)
     if "collect-https" in wanted:
         tasks.collect(bench, main_set, tls=True)
     if "load-https" in wanted:
@@ -115,6 +114,9 @@ def _run_tasks(bench: tasks.Bench, wanted: set[str], main_set: ImageSet, *, larg
         loading.load_again(bench, many, many_bundle)
     if "again-https" in wanted:
         loading.load_again(bench, many, many_bundle, tls=True)
+    if "memory" in wanted:
+        small = make_set(shape_of(1000 * MB if large else main_set.total_bytes // 3), place.sets)
+        memory.memory(bench, small, carried(place, small), main_set)
     if "estimate" in wanted:
         foretelling.foretell(bench)
     if "poor" in wanted:

@@ -62,7 +62,7 @@ def delta(bench: Bench) -> None:
     whole, part = (sum(bundle.sizes.values()) for bundle in opened)
     base = opened[1].base
     left_out = f"{len(base.sizes)} blobs left out and listed" if base else "nothing left out"
-    note = f"{part / 1e6:.1f} of {whole / 1e6:.1f} MB; {left_out}"
+    note = f"over HTTPS; {part / 1e6:.1f} of {whole / 1e6:.1f} MB; {left_out}"
     bench.keep(
         "delta",
         [],

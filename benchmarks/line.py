@@ -44,10 +44,13 @@ class Line:
     far: str
 
 
-def collect_far(bench: Bench, wanted: ImageSet) -> None:
+def collect_far(bench: Bench, wanted: ImageSet, *, tls: bool = False) -> None:
     """Many small blobs, collected over the line."""
-    place = bench.place
-    with open_line(place) as line, serve(place, wanted.store, host=FAR, netns=line.far) as far:
+    place, task = bench.place, "line over HTTPS" if tls else "line"
+    with (
+        open_line(place) as line,
+        serve(place, wanted.store, tls=tls, host=FAR, netns=line.far) as far,
+    ):
         address = relayed("registry")
         with (
             helper(place, line.near, "relay", address, far.address, str(DELAY_S)),
@@ -57,9 +60,11 @@ def collect_far(bench: Bench, wanted: ImageSet) -> None:
             wait_for(line, address)
             possible = _probe(line)
             bench.say(f"the line carries {possible / 1e6:.1f} MB/s")
-            near = Registry(address, wanted.store)
+            near = Registry(address, wanted.store, far.ca_file)
             rivals = [our_collect(place, wanted, near)]
             rivals += [peer_collect(peer, place, wanted, near) for peer in PEERS]
+            if tls:
+                rivals, _ = bench.rivals_over_tls("line", rivals)
             rounds = take_turns(place, rivals, 2, netns=line.near, timeout_s=120, say=bench.say)
             again = _probe(line)
             wall = compare(rounds, ours.NAME, "wall_s")
@@ -67,7 +72,7 @@ def collect_far(bench: Bench, wanted: ImageSet) -> None:
                 run for members in rounds for run in members if run.tool == ours.NAME and run.counts
             ]
             size_mb = wanted.total_bytes / 1e6
-            name = f"line 1 Gbit/s, 30 ms: {len(wanted.blobs)} blobs"
+            name = f"{task}, 1 Gbit/s, 30 ms: {len(wanted.blobs)} blobs"
             rate = size_mb / min(run.wall_s for run in mine) if mine else 0.0
             note = f"plain transfer {possible / 1e6:.0f} and {again / 1e6:.0f} MB/s"
             rows = [share(f"{name}, of the line", rate, possible / 1e6, "MB/s", 0.95, note=note)]
@@ -80,7 +85,7 @@ def collect_far(bench: Bench, wanted: ImageSet) -> None:
                         *(best.peer, size_mb / best.theirs),
                     )
                 )
-            bench.keep("line", rounds, rows, rivals[0], netns=line.near)
+            bench.keep(task, rounds, rows, rivals[0], netns=line.near)
 
 
 def collect_poor(bench: Bench, wanted: ImageSet) -> None:

@@ -17,19 +17,25 @@ from benchmarks.tasks import Bench, our_collect
 
 LIMIT_MB = 64.0
 TASKS = ("collect", "load", "verify")
+OVER_TLS = ("collect over HTTPS", "load over HTTPS")
 
 
 def memory(bench: Bench, small: ImageSet, bundle: SmallBundle, main: ImageSet) -> None:
-    """Rows from the runs there were, beside one of each with ``small``, which is in ``bundle``."""
+    """Rows from the runs there were, beside one of each with ``small``, which is in ``bundle``.
+
+    Over HTTPS there is no run with ``small``.
+    """
     beside = _small_runs(bench, small, bundle)
     rows = []
-    for task in TASKS:
+    for task in (*TASKS, *OVER_TLS):
         members = [one for turn in bench.runs.get(task, []) for one in turn if one.counts]
         peak = _peak(one for one in members if one.tool.startswith(ours.NAME))
         if not peak:
             continue
-        sizes = [f"{one.total_bytes / 1e9:.1f} GB" for one in (small, main)]
-        note = f"at {sizes[1]}; at {sizes[0]} {beside[task].peak_bytes / 1e6:.0f} MB"
+        note = f"at {main.total_bytes / 1e9:.1f} GB"
+        if task in beside:
+            less = beside[task].peak_bytes / 1e6
+            note += f"; at {small.total_bytes / 1e9:.1f} GB {less:.0f} MB"
         rows.append(at_most(f"memory, {task}", peak / 1e6, "MB", LIMIT_MB, note=note))
         peers = {one.tool for one in members if not one.tool.startswith(ours.NAME)}
         peaks = {peer: _peak(one for one in members if one.tool == peer) for peer in peers}
