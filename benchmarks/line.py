@@ -29,6 +29,7 @@ from benchmarks.tasks import Bench, our_collect, peer_collect
 RATE_BITS = 1_000_000_000
 DELAY_S = 0.03
 FAIL_EVERY = 50
+PATIENCE_S = 300  # with a tool on the poor line, where ours takes about a minute
 CONNECTIONS = 4
 PROBE_BYTES = 100 << 20  # over each connection
 FAR = "10.99.77.2"
@@ -100,11 +101,16 @@ def collect_poor(bench: Bench, wanted: ImageSet) -> None:
         rivals = [our_collect(place, wanted, poor)]
         rivals += [peer_collect(peer, place, wanted, poor) for peer in PEERS]
         time.sleep(1)  # no question to the relay: it would count as a request
-        rounds = take_turns(place, rivals, 2, timeout_s=600, say=bench.say)
+        rounds = take_turns(place, rivals, min(2, bench.pairs), timeout_s=PATIENCE_S, say=bench.say)
     wall = compare(rounds, ours.NAME, "wall_s")
     name = f"30 ms, one request in {FAIL_EVERY} fails: {len(wanted.blobs)} blobs"
-    lost = ", ".join(sorted(refused(rounds)))
-    row = at_least(name, wall, "s", 1.0, note=f"did not finish: {lost}" if lost else "")
+    lost = sorted(refused(rounds))
+    note = f"not whole within {PATIENCE_S} s: {', '.join(lost)}" if lost else ""
+    row = at_least(name, wall, "s", 1.0, note=note)
+    if not wall and ours.NAME not in lost:  # nobody to stand beside: all we know is how long not
+        took_s = rounds[0][0].wall_s
+        ratio = PATIENCE_S / took_s
+        row = Row(name, took_s, "s", row.goal, ratio, "none", None, holds=True, note=note)
     bench.keep("poor", rounds, [row])
 
 

@@ -91,7 +91,7 @@ def disc_hint(error: OSError) -> str:
     if error.errno == errno.EIO:
         return (
             "the disc or its cable fails (dmesg says more): take another --out, or run the same "
-            "command again when it is mended; what is not on the disc is fetched again"
+            "command again when it is mended; what did not reach the disc is done again"
         )
     return "check the folder's owner, its permissions and the disc"
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.bundles import SmallBundle, make_bundle, make_key
+from tests.support.killing import kill_at_moments
 
 from perimeter_bundle.cli.pack_command import parse_size
 from perimeter_bundle.format import layout
@@ -683,29 +682,17 @@ def test_killed_at_any_moment_both_go_on(tmp_path: Path) -> None:
         f"pack(PackRequest(source, out, {size})) if what == 'pack' else "
         "unpack([source], out, Trust.load(trust))\n"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for what, source, target in (("pack", bundle.root, volumes), ("unpack", volumes, out)):
-        killed = 0
         finished: dict[str, int] = {}
-        for nap_ms in (3, 10, 20, 30, 40, 50, 60, 80, 5000):
-            words = [what, str(source), str(target), str(bundle.public_key)]
-            process = subprocess.Popen(
-                [sys.executable, "-c", program, *words], stdout=-1, env=environment
-            )
-            assert process.stdout
-            assert process.stdout.readline() == b"ready\n"
-            try:
-                process.wait(nap_ms / 1000 if nap_ms < 5000 else 60)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                killed += 1
-            process.communicate()
+
+        def look(target: Path = target, finished: dict[str, int] = finished) -> None:
             done = [*target.glob("2026.11.v*.tar"), *target.glob("blobs/sha256/*")]
             there = {path.name: path.stat().st_ino for path in done}
             assert finished.items() <= there.items()  # what bears its name is not made again
-            finished = there
-        assert process.returncode == 0
-        assert killed > 0
+            finished.update(there)
+
+        words = [what, str(source), str(target), str(bundle.public_key)]
+        assert kill_at_moments(program, words, (3, 10, 20, 30, 40, 50, 60, 80), look) > 0
     pack(PackRequest(bundle.root, tmp_path / "again", size))
     assert tree(tmp_path / "again") == tree(volumes)
     assert tree(out) == tree(bundle.root)

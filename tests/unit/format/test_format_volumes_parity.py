@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 from tests.support.bundles import SmallBundle, make_bundle
+from tests.support.killing import kill_at_moments
 
 from perimeter_bundle.format.volumes.copying import Progress
 from perimeter_bundle.format.volumes.pack import PackRequest, pack
@@ -370,22 +369,12 @@ def test_a_repair_that_was_killed_leaves_nothing_wrong_and_the_next_one_ends_it(
         "print('ready', flush=True)\n"
         "repair(Path(sys.argv[1]))\n"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for name in ("2026.11.v001.tar", "2026.11.v003.tar"):
         (folder / name).unlink()
-    killed = 0
-    for nap_ms in (5, 20, 40, 60, 5000):
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, str(folder)], stdout=-1, env=environment
-        )
-        assert process.stdout and process.stdout.readline() == b"ready\n"
-        try:
-            process.wait(nap_ms / 1000 if nap_ms < 5000 else 60)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.communicate()
+
+    def look() -> None:
         there = {name: data for name, data in tree(folder).items() if name in good}
         assert all(good[name] == data for name, data in there.items())
-    assert (process.returncode, killed > 0) == (0, True)
+
+    assert kill_at_moments(program, [str(folder)], (5, 20, 40, 60), look) > 0
     assert tree(folder) == good
