@@ -40,6 +40,6 @@ def client_context(*, ca_pem: str | None = None, only_ca: bool = False) -> ssl.S
     return context
 
 
-def is_untrusted(error: Exception) -> bool:
+def is_untrusted(error: BaseException) -> bool:
     """Whether a failed handshake is about the certificate, and so will fail again."""
     return "CERTIFICATE_VERIFY_FAILED" in str(error)

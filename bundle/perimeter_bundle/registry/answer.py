@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3 import exceptions as http_errors
-
 from perimeter_bundle.model.errors import NetworkError
+from perimeter_bundle.registry.connections import Reply
 from perimeter_bundle.registry.retry import Clock, Failure, FailureKind
 from perimeter_bundle.registry.stop import Stop
 
@@ -29,20 +25,20 @@ class Answer:
 
     def __init__(
         self,
-        response: urllib3.BaseHTTPResponse,
+        reply: Reply,
         url: str,
         *,
         stop: Stop,
         clock: Clock,
         read_timeout_s: float,
     ) -> None:
-        self._response = response
+        self._reply = reply
         self._stop = stop
         self._clock = clock
         self._read_timeout_s = read_timeout_s
-        self.status: int = response.status
+        self.status: int = reply.status
         self.url = url  # after redirects; may hold a signature: show it with shown_url only
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = reply.headers
 
     @property
     def length_bytes(self) -> int | None:
@@ -64,11 +60,9 @@ class Answer:
         body stalls or ends early, StoppedError when work should end.
         """
         window_start_s, window_bytes, left = self._clock.monotonic(), 0, self.length_bytes
-        wake = getattr(self._response, "shutdown", self._response.close)
-        read = self._reader()
-        with self._stop.waking(wake):
+        with self._stop.waking(self._reply.interrupt):
             while True:
-                size = self._read_into(room(), read)
+                size = self._read_into(room())
                 # data read after a shutdown may be rubbish: it must never be given out
                 self._stop.check()
                 if not size:
@@ -107,29 +101,17 @@ class Answer:
                 )
         return bytes(body)
 
-    def _read_into(self, view: memoryview, read: Callable[[memoryview], int]) -> int:
+    def _read_into(self, view: memoryview) -> int:
         try:
-            return read(view)
-        except (http_errors.ReadTimeoutError, TimeoutError) as error:
+            return self._reply.read_into(view)
+        except TimeoutError as error:
             self._stop.check()
             raise Failure(
                 FailureKind.TIMEOUT, f"nothing came for {self._read_timeout_s:g} s"
             ) from error
-        except (http_errors.HTTPError, http.client.HTTPException, OSError) as error:
+        except (http.client.HTTPException, OSError) as error:
             self._stop.check()
             raise Failure(FailureKind.TRUNCATED, short_reason(error)) from error
-
-    def _reader(self) -> Callable[[memoryview], int]:
-        """What reads the body: past urllib3, which copies every byte twice, if it is plain."""
-        plain = _http_client(self._response)
-        if plain is not None and plain.length and self.length_bytes is not None:
-            return _PlainBody(plain, plain.length).read_into
-        return self._read_by_urllib3
-
-    def _read_by_urllib3(self, view: memoryview) -> int:
-        data = self._response.read1(len(view), decode_content=False) or b""
-        view[: len(data)] = data
-        return len(data)
 
     def __enter__(self) -> Answer:
         return self
@@ -140,57 +122,7 @@ class Answer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # a connection is worth keeping only when nothing or little is left on it
-        left = getattr(self._response, "length_remaining", None)
-        plain = _http_client(self._response)
-        if plain is not None:  # it may have been read past urllib3
-            left = plain.length
-            if isinstance(self._response, urllib3.HTTPResponse):
-                self._response.length_remaining = left
-        if kind is None and left is not None and left <= CHUNK_BYTES // 16:
-            with suppress(http_errors.HTTPError, OSError):
-                self._response.drain_conn()
-                self._response.release_conn()
-                return
-        self._response.close()
-
-
-class _PlainBody:
-    """A body of known length, read from the socket straight into the caller's memory."""
-
-    def __init__(self, body: http.client.HTTPResponse, length: int) -> None:
-        self._body = body
-        self._left = length
-        self._stream = body.fp
-        self._is_ahead = True  # some of the body may have come with the answer's head
-
-    def read_into(self, view: memoryview) -> int:
-        """One read; 0 at the promised end. Raises IncompleteRead when it comes too soon."""
-        if not self._left:
-            return 0
-        view = view[: self._left]
-        if self._is_ahead:
-            asked = min(len(view), io.DEFAULT_BUFFER_SIZE)
-            data = self._stream.read1(asked)  # what is buffered, and waits only without any
-            size = len(data)
-            view[:size] = data
-            self._is_ahead = size == asked
-        else:
-            size = self._stream.raw.readinto(view) or 0
-        if not size:
-            raise http.client.IncompleteRead(b"", self._left)
-        self._left -= size
-        self._body.length = self._left
-        if not self._left:
-            self._body.read()  # nothing; http.client notices the end and lets the socket go
-        return size
-
-
-def _http_client(response: urllib3.BaseHTTPResponse) -> http.client.HTTPResponse | None:
-    """What urllib3 reads from, when it is what we know and the body does not come in chunks."""
-    plain = getattr(response, "_fp", None)
-    is_plain = isinstance(plain, http.client.HTTPResponse) and not plain.chunked
-    return plain if is_plain else None
+        self._reply.end(well=kind is None)
 
 
 def refusal(answer: Answer, attempted: str) -> NetworkError:
@@ -233,7 +165,11 @@ def short_reason(error: BaseException) -> str:
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, http_errors.IncompleteRead | http.client.IncompleteRead):
+    if isinstance(error, TimeoutError):
+        return "nothing answered in time"
+    if type(error) is OSError and error.args:  # what a proxy said to CONNECT
+        return str(error)
+    if isinstance(error, http.client.IncompleteRead):
         return f"the connection ended {error.expected or 'some'} bytes early"
     cause = error.__cause__ or error.__context__ or error
     if isinstance(cause, http.client.RemoteDisconnected):

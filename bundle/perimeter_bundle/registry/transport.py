@@ -7,32 +7,26 @@ are shown without their query, since a signed address is a credential too.
 
 from __future__ import annotations
 
-import logging
+import http.client
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-import urllib3
-from urllib3 import exceptions as http_errors
-from urllib3.util import Timeout, make_headers, parse_url
-
 from perimeter_bundle import __version__
 from perimeter_bundle.model import tls
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.model.loopback import is_loopback
 from perimeter_bundle.registry.answer import Answer, refusal, short_reason, shown_url
+from perimeter_bundle.registry.connections import Connections, NotConnectedError
 from perimeter_bundle.registry.retry import Clock, Failure, FailureKind, retry_after_s
-from perimeter_bundle.registry.settings import RegistrySettings, goes_past_proxy
+from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.stop import Stop
 
 MAX_REDIRECTS: Final = 8
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING_STATUSES = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-
-# urllib3 writes the query of each request to its debug log, signatures included
-logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 
 class Transport:
@@ -44,16 +38,7 @@ class Transport:
         self.settings = settings
         self.stop = stop or Stop()
         self.clock = clock or Clock()
-        self._context = _tls_context(settings)
-        self._timeout = Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s)
-        self._direct = urllib3.PoolManager(
-            num_pools=32, maxsize=settings.connections, ssl_context=self._context
-        )
-        self._proxied = {
-            scheme: self._proxy_manager(address)
-            for scheme, address in settings.proxies.items()
-            if scheme != "no"
-        }
+        self._connections = Connections(settings, _tls_context(settings))
 
     def open(
         self,
@@ -111,19 +96,9 @@ class Transport:
     ) -> Answer:
         self.stop.check()
         with _translated(url, what):
-            response = self._manager(url).request(
-                method,
-                url,
-                body=body,
-                headers=dict(headers),
-                timeout=self._timeout,
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
+            reply = self._connections.ask(method, _split(url), headers, body)
         return Answer(
-            response,
+            reply,
             url,
             stop=self.stop,
             clock=self.clock,
@@ -152,34 +127,6 @@ class Transport:
                 asked_s = retry_after_s(answer.headers.get("Retry-After"), self.clock.wall())
                 raise Failure(kind, found, retry_after_s=asked_s)
             raise refusal(answer, what)
-
-    def _manager(self, url: str) -> urllib3.PoolManager:
-        parts = _split(url)
-        proxy = self._proxied.get(parts.scheme) or self._proxied.get("all")
-        host = parts.hostname or ""
-        if proxy is None or goes_past_proxy(host, self.settings.proxies.get("no", "")):
-            return self._direct
-        return proxy
-
-    def _proxy_manager(self, address: str) -> urllib3.ProxyManager:
-        full = address if "://" in address else f"http://{address}"
-        try:
-            parsed = parse_url(full)
-            auth = make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else {}
-            return urllib3.ProxyManager(
-                parsed._replace(auth=None).url,
-                proxy_headers=auth,
-                num_pools=32,
-                maxsize=self.settings.connections,
-                ssl_context=self._context,
-                proxy_ssl_context=self._context,
-            )
-        except (http_errors.HTTPError, ValueError) as error:
-            raise InputError(
-                "bad-proxy",
-                "a proxy variable does not hold an address",
-                hint="it reads http://host:port",
-            ) from error
 
 
 def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:
@@ -230,7 +177,8 @@ def _translated(url: str, what: str) -> Iterator[None]:
     host = _split(url).netloc.rpartition("@")[2]  # after redirects it may be any
     try:
         yield
-    except http_errors.SSLError as error:
+    except NotConnectedError as caught:
+        error = caught.__cause__ or caught
         if not tls.is_untrusted(error):
             raise Failure(FailureKind.CONNECT, f"{host}: {short_reason(error)}") from error
         raise NetworkError(
@@ -239,15 +187,9 @@ def _translated(url: str, what: str) -> Iterator[None]:
             context={"found": f"{host}: {short_reason(error)}"},
             hint="name the file with the certificate authority: --ca-file",
         ) from error
-    except (
-        http_errors.ConnectTimeoutError,
-        http_errors.NewConnectionError,
-        http_errors.ProxyError,
-    ) as error:
-        raise Failure(FailureKind.CONNECT, f"{host}: {short_reason(error)}") from error
-    except http_errors.ReadTimeoutError as error:
+    except TimeoutError as error:
         raise Failure(FailureKind.TIMEOUT, f"{host}: no answer came in time") from error
-    except (http_errors.LocationParseError, http_errors.URLSchemeUnknown) as error:
+    except (http.client.InvalidURL, UnicodeError) as error:
         raise NetworkError("bad-address", f"{what}: not an address") from error
-    except (http_errors.HTTPError, OSError) as error:
+    except (http.client.HTTPException, OSError) as error:
         raise Failure(FailureKind.BROKEN, f"{host}: {short_reason(error)}") from error

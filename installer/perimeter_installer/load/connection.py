@@ -7,25 +7,22 @@ most of what a request costs elsewhere.
 from __future__ import annotations
 
 import http.client
-import re
-import select
 import socket
 import ssl
-import string
 import struct
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from perimeter_bundle.model import tls
 from perimeter_bundle.model.errors import InputError
+from perimeter_bundle.model.kept_open import KeptOpen, request_target
 from perimeter_installer.load import retry
 from perimeter_installer.load.body import BlobBody, Piece
 from perimeter_installer.load.endpoint import RegistryEndpoint
 
-_PLAIN_TARGET = re.compile(r"[!-~]+")
+_MAX_IDLE = 64  # more than load has threads
 _DROP = struct.pack("ii", 1, 0)  # struct linger: on, no seconds
 
 if TYPE_CHECKING:
@@ -80,7 +77,7 @@ class Connections:
         self._tls: ssl.SSLContext | None = None
         if parts.scheme == "https":
             self._tls = _client_context(endpoint)
-        self._idle: deque[_SendsPieces] = deque()
+        self._kept: KeptOpen[_SendsPieces] = KeptOpen(_MAX_IDLE)
 
     @contextmanager
     def exchange(
@@ -96,7 +93,7 @@ class Connections:
 
         ``target`` is a path with its query, quoted where that is needed. No redirect is followed.
         """
-        connection = self._take()
+        connection = self._kept.take(None) or self._new()
         try:
             if connection.sock is None:
                 connection.connect()
@@ -106,26 +103,15 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if response.isclosed() and connection.sock is not None:
-            self._idle.append(connection)
-        else:  # an answer that was not read to its end, or the last one on this connection
+        if response.isclosed():
+            self._kept.keep(None, connection)
+        else:  # an answer that was not read to its end
             response.close()
             connection.close()
 
     def close(self) -> None:
         """Closes every connection that nobody uses."""
-        while self._idle:
-            self._idle.pop().close()
-
-    def _take(self) -> _SendsPieces:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return self._new()
-            if not _is_dropped(connection.sock):
-                return connection
-            connection.close()
+        self._kept.close()
 
     def _new(self) -> _SendsPieces:
         timeout_s = retry.CONNECT_TIMEOUT_S
@@ -152,9 +138,7 @@ def _ask(
     headers: Mapping[str, str],
     body: bytes | BlobBody | None,
 ) -> http.client.HTTPResponse:
-    if not _PLAIN_TARGET.fullmatch(target):  # a registry may name anything
-        target = quote(target, safe=string.punctuation)
-    connection.putrequest(method, target)
+    connection.putrequest(method, request_target(target))
     for name, value in headers.items():
         connection.putheader(name, value)
     if isinstance(body, bytes):
@@ -167,10 +151,3 @@ def _ask(
     except BrokenPipeError:
         pass  # whoever stopped reading may have said why
     return connection.getresponse()
-
-
-def _is_dropped(sock: socket.socket) -> bool:
-    """Whether the other side closed an idle connection, or sent what nobody asked for."""
-    waiting = select.poll()
-    waiting.register(sock, select.POLLIN)
-    return bool(waiting.poll(0))

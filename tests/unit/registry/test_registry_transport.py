@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tests.lab.pki import Authority, server_context
+from tests.support.connect_proxy import ConnectProxy
 from tests.support.lying_server import Lie, LyingServer
 from tests.support.transfers import Recorder, loopback_settings
 
 from perimeter_bundle.model.errors import InputError, NetworkError
 from perimeter_bundle.registry.answer import shown_url
+from perimeter_bundle.registry.connections import Headers
 from perimeter_bundle.registry.retry import Failure, FailureKind
 from perimeter_bundle.registry.settings import RegistrySettings
 from perimeter_bundle.registry.transport import Transport
 
+LARGE = bytes(range(256)) * 12_000  # 3 MB: many records of TLS
 SECRET = {"Authorization": "Bearer very-secret"}
 
 
@@ -36,9 +45,9 @@ def transport(*servers: LyingServer) -> Transport:
     return Recorder().transport(loopback_settings(*servers))
 
 
-def get(subject: Transport, url: str) -> bytes:
+def get(subject: Transport, url: str, limit_bytes: int = 1000) -> bytes:
     with subject.open("GET", url, SECRET) as answer:
-        return answer.read_all(1000, "test")
+        return answer.read_all(limit_bytes, "test")
 
 
 def test_a_credential_follows_a_redirect_on_the_same_server(server: LyingServer) -> None:
@@ -159,8 +168,92 @@ def test_connections_are_used_again(server: LyingServer) -> None:
     subject = transport(server)
     for _ in range(3):
         get(subject, f"{server.url}/file")
-    pool = subject._direct.connection_from_url(server.url)
-    assert (pool.num_connections, pool.num_requests) == (1, 3)
+    assert server.connections == 1
+
+
+def test_no_more_connections_are_kept_than_may_be_in_use(server: LyingServer) -> None:
+    subject = transport(server)
+    at_once = subject.settings.connections + 5
+    opened = [subject.open("GET", f"{server.url}/file") for _ in range(at_once)]
+    for answer in opened:
+        with answer:
+            assert answer.read_all(1000, "test") == b"content"
+    deadline = time.monotonic() + 10
+    while server.connections > subject.settings.connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.connections == subject.settings.connections
+
+
+def test_a_connection_the_server_closed_meanwhile_is_not_used(server: LyingServer) -> None:
+    subject = transport(server)
+    server.lie("/file", Lie(headers={"Connection": "close"}), Lie(no_length=True))
+    assert [get(subject, f"{server.url}/file") for _ in range(3)] == [b"content"] * 3
+
+
+@pytest.mark.parametrize("fields", ["5\r\nContent-Length: 6", "5, 5"])
+def test_an_answer_with_several_lengths_is_not_believed(server: LyingServer, fields: str) -> None:
+    server.lie(
+        "/file", Lie(raw=f"HTTP/1.1 200 OK\r\nContent-Length: {fields}\r\n\r\nhello".encode())
+    )
+    with pytest.raises(Failure, match="several lengths"):
+        get(transport(server), f"{server.url}/file")
+
+
+def test_fields_of_one_name_are_read_together() -> None:
+    headers = Headers([("Link", "<a>"), ("ETag", "x"), ("LINK", "<b>")])
+    assert (headers["link"], headers.get("etag"), len(headers)) == ("<a>, <b>", "x", 2)
+
+
+@pytest.mark.parametrize("proxy_has_tls", [False, True])
+def test_tls_goes_through_a_proxy_untouched(tmp_path: Path, proxy_has_tls: bool) -> None:
+    with tunnelled(tmp_path, proxy_has_tls=proxy_has_tls) as (subject, proxy, server):
+        for _ in range(2):
+            assert get(subject, "https://upstream.example/file", len(LARGE)) == LARGE
+    assert len(proxy.asked) == 1  # one tunnel, used twice
+    assert proxy.asked[0].startswith("CONNECT upstream.example:443 HTTP/1.")
+    login = base64.b64encode(b"user:very secret").decode()
+    assert f"Proxy-Authorization: Basic {login}" in proxy.asked[0]
+    assert "Bearer" not in proxy.asked[0]
+    assert [seen.path for seen in server.seen] == ["/file"] * 2
+    assert "Proxy-Authorization" not in server.seen[0].headers
+
+
+def test_what_a_proxy_refuses_is_told(tmp_path: Path) -> None:
+    with tunnelled(tmp_path) as (subject, proxy, _):
+        proxy.refusal = b"HTTP/1.1 407 Proxy Authentication Required"
+        with pytest.raises(Failure, match="407 Proxy Authentication Required") as caught:
+            get(subject, "https://upstream.example/file")
+    assert caught.value.kind is FailureKind.CONNECT
+    assert "secret" not in caught.value.found
+
+
+def test_a_name_the_certificate_does_not_hold_is_refused_behind_a_proxy(tmp_path: Path) -> None:
+    with (
+        tunnelled(tmp_path) as (subject, _, _),
+        pytest.raises(NetworkError, match="not trusted") as caught,
+    ):
+        get(subject, "https://other.example/file")
+    assert caught.value.code == "tls-untrusted"
+
+
+@contextmanager
+def tunnelled(
+    folder: Path, *, proxy_has_tls: bool = False
+) -> Iterator[tuple[Transport, ConnectProxy, LyingServer]]:
+    """A transport whose only way to upstream.example is a proxy's tunnel."""
+    authority = Authority.in_folder(folder)
+    certificate, key = folder / "server.crt", folder / "server.key"
+    authority.issue(["upstream.example", "IP:127.0.0.1"], certificate, key)
+    context = server_context(certificate, key)
+    with LyingServer(context) as server:
+        server.serve("/file", LARGE)
+        proxy = ConnectProxy(int(server.host.rpartition(":")[2]))
+        proxy.context = context if proxy_has_tls else None
+        with proxy.open():
+            settings = replace(
+                loopback_settings(), ca_file=authority.certificate, proxies={"https": proxy.url}
+            )
+            yield Recorder().transport(settings), proxy, server
 
 
 def test_a_ca_file_that_is_none_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
