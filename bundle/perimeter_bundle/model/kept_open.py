@@ -8,7 +8,6 @@ import select
 import socket
 import string
 import threading
-from collections.abc import Hashable
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
@@ -26,9 +25,9 @@ class KeptOpen(Generic[Connection]):
     def __init__(self, at_most: int) -> None:
         self._at_most = at_most
         self._lock = threading.Lock()
-        self._idle: list[tuple[Hashable, Connection]] = []  # the one used last at the end
+        self._idle: list[tuple[object, Connection]] = []  # the one used last at the end
 
-    def take(self, where: Hashable) -> Connection | None:
+    def take(self, where: object) -> Connection | None:
         """An open connection that leads there and that nobody else has; None without one."""
         while True:
             with self._lock:
@@ -41,7 +40,7 @@ class KeptOpen(Generic[Connection]):
                 return connection
             connection.close()
 
-    def keep(self, where: Hashable, connection: Connection) -> None:
+    def keep(self, where: object, connection: Connection) -> None:
         """Keeps a connection whose last answer was read to its end; closes one that is over."""
         if connection.sock is None:
             connection.close()
