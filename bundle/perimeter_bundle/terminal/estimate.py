@@ -18,8 +18,8 @@ LONGEST_S = 180.0  # and over no more than this
 SHORTEST_S = 4.0
 _SILENT_S = 3.0  # before that, nothing is said
 _EVEN_PARTS = 12  # the time so far is cut into these to see how even the speed was
-# an item costs as much as so many bytes; the first is the usual
-_ITEM_BYTES = (1 << 16, 0, *(1 << power for power in range(14, 26)))
+# an item costs as much as so many bytes; the first is the usual: small ones are many at once
+_ITEM_BYTES = (1 << 14, 0, *(1 << power for power in range(15, 26)))
 _ENOUGH_ITEMS = 20  # of fewer, nobody can tell what one costs
 _BETTER = 0.5  # chance makes one choice or other a little more even; another must halve it
 
