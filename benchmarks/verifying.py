@@ -81,7 +81,7 @@ def read_all(paths: Sequence[Path], *, direct: bool) -> float:
     def work(path: Path) -> None:
         with aligned_buffer(_BLOCK) as buffer:
             flags = os.O_RDONLY
-            descriptor = open_direct(path, flags)[0] if direct else os.open(path, flags)
+            descriptor = open_direct(path, flags) if direct else os.open(path, flags)
             try:
                 while os.readv(descriptor, [buffer]) == _BLOCK:
                     pass

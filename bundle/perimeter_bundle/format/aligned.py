@@ -24,18 +24,18 @@ def aligned_buffer(size_bytes: int) -> mmap.mmap:
     return mmap.mmap(-1, size_bytes)
 
 
-def open_direct(path: Path, flags: int, mode: int = 0o644) -> tuple[int, bool]:
-    """A descriptor of ``path``, and whether it is past the page cache; raises OSError.
+def open_direct(path: Path, flags: int, mode: int = 0o644) -> int:
+    """A descriptor of ``path``, past the page cache where that is possible; raises OSError.
 
     O_CLOEXEC and O_NOFOLLOW are added to ``flags``.
     """
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(path, flags | os.O_DIRECT, mode), True
+        return os.open(path, flags | os.O_DIRECT, mode)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    return os.open(path, flags, mode), False
+    return os.open(path, flags, mode)
 
 
 def write_some(descriptor: int, data: memoryview, offset: int) -> int:

@@ -5,7 +5,6 @@ A body of known length is read from the socket straight into the caller's memory
 
 from __future__ import annotations
 
-import base64
 import http.client
 import io
 import socket
@@ -18,6 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from perimeter_bundle.model.errors import InputError
 from perimeter_bundle.model.kept_open import KeptOpen, request_target
+from perimeter_bundle.registry.credentials import Credentials
 from perimeter_bundle.registry.settings import RegistrySettings, goes_past_proxy
 
 LITTLE_BYTES: Final = 64 * 1024  # reading so much is cheaper than a new connection
@@ -138,9 +138,7 @@ class Connections:
         proxy = where.proxy
         first = proxy or where
         if proxy and proxy.scheme == where.scheme == "https":
-            inner = _TlsWithinTls(proxy.host, proxy.port, timeout_s, self._context)
-            inner.set_tunnel(where.host, where.port, dict(proxy.headers))
-            return inner
+            return _TlsWithinTls(proxy, where, timeout_s, self._context)
         if "https" not in (first.scheme, where.scheme):
             return http.client.HTTPConnection(first.host, first.port, timeout=timeout_s)
         connection = http.client.HTTPSConnection(
@@ -220,16 +218,13 @@ class Reply:
 class _TlsWithinTls(http.client.HTTPConnection):
     """TLS to a proxy, and within it TLS to the server, which ssl's own sockets cannot do."""
 
-    def __init__(self, host: str, port: int, timeout_s: float, context: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout=timeout_s)
-        self._context = context
-        self._inner = ""
-
-    def set_tunnel(
-        self, host: str, port: int | None = None, headers: Mapping[str, str] | None = None
+    def __init__(
+        self, proxy: _Proxy, where: _Where, timeout_s: float, context: ssl.SSLContext
     ) -> None:
-        self._inner = host
-        super().set_tunnel(host, port, headers)
+        super().__init__(proxy.host, proxy.port, timeout=timeout_s)
+        self.set_tunnel(where.host, where.port, dict(proxy.headers))
+        self._context = context
+        self._server = where.host
 
     def connect(self) -> None:
         from urllib3.util.ssltransport import SSLTransport
@@ -237,7 +232,7 @@ class _TlsWithinTls(http.client.HTTPConnection):
         outer = socket.create_connection((self.host, self.port), self.timeout)
         self.sock = self._context.wrap_socket(outer, server_hostname=self.host)
         self._tunnel()  # type: ignore[attr-defined]  # http.client has no public name for it
-        self.sock = SSLTransport(self.sock, self._context, server_hostname=self._inner)
+        self.sock = SSLTransport(self.sock, self._context, server_hostname=self._server)
 
 
 def _proxy(address: str) -> _Proxy:
@@ -253,6 +248,6 @@ def _proxy(address: str) -> _Proxy:
         raise no_address
     headers = {}
     if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+        login = Credentials(unquote(parts.username), unquote(parts.password or ""))
+        headers["Proxy-Authorization"] = login.basic_header()
     return _Proxy(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], headers)

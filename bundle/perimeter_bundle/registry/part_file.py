@@ -172,7 +172,7 @@ def open_part(target: Path, wanted: Wanted, check: Callable[[], None]) -> PartFi
         if is_small:
             descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         else:
-            descriptor, _ = open_direct(path, flags)
+            descriptor = open_direct(path, flags)
     except OSError as error:
         raise transfer_error(error, target, wanted, 0) from error
     try:

@@ -20,7 +20,7 @@ def test_what_is_written_past_the_page_cache_is_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
     buffer = aligned_buffer(2 * ALIGNMENT_BYTES)
     buffer[:5] = b"hello"
-    descriptor, _ = open_direct(path, os.O_WRONLY | os.O_CREAT)
+    descriptor = open_direct(path, os.O_WRONLY | os.O_CREAT)
     try:
         assert os.write(descriptor, buffer) == 2 * ALIGNMENT_BYTES
     finally:
@@ -30,7 +30,7 @@ def test_what_is_written_past_the_page_cache_is_there(tmp_path: Path) -> None:
 
 def test_a_file_system_in_memory_falls_back_to_the_page_cache() -> None:
     path = Path("/dev/shm") / f"perimeter-aligned-{os.getpid()}"
-    descriptor, _ = open_direct(path, os.O_WRONLY | os.O_CREAT)
+    descriptor = open_direct(path, os.O_WRONLY | os.O_CREAT)
     try:
         assert os.write(descriptor, b"odd") == 3
     finally:

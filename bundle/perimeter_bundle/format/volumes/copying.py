@@ -173,7 +173,7 @@ def _open_target(run: Run) -> int | None:
     flags = os.O_WRONLY | os.O_CREAT
     try:
         if run.target_offset == 0 and run.size_bytes >= BUFFER_BYTES:
-            return open_direct(run.target, flags)[0]
+            return open_direct(run.target, flags)
         return os.open(run.target, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise disc_error(run.target, error) from error
